@@ -20,18 +20,19 @@ struct arch_layout {
         struct arch_range ram[2]; /* below and above the hole; size 0: absent */
         struct arch_range mmio32; /* PCI windows for BARs */
         struct arch_range mmio64;
-        struct arch_range ecam;     /* 1 MiB a segment */
-        struct arch_range platform; /* registers of hotplug controllers and the like, at the end of mmio64 */
-        uint64_t ioapic;            /* 0: none */
+        struct arch_range ecam; /* 1 MiB a segment */
+        struct arch_range
+                        platform; /* registers of hotplug controllers and the like, at the end of mmio64 */
+        uint64_t ioapic;          /* 0: none */
         uint8_t phys_bits;
 };
 
 bool arch_layout_for(uint64_t ram_size, uint8_t phys_bits, struct arch_layout *ret, GError **error);
 
 enum boot_protocol {
-        BOOT_PVH,        /* Xen PVH: 32-bit, EBX = start info */
-        BOOT_LINUX32,    /* 32-bit entry of the x86 boot protocol, ESI = zero page */
-        BOOT_LINUX64,    /* 64-bit entry, RSI = zero page, identity-mapped page tables */
+        BOOT_PVH,          /* Xen PVH: 32-bit, EBX = start info */
+        BOOT_LINUX32,      /* 32-bit entry of the x86 boot protocol, ESI = zero page */
+        BOOT_LINUX64,      /* 64-bit entry, RSI = zero page, identity-mapped page tables */
         BOOT_FREESTANDING, /* ELF64 without a note: 64-bit entry, RDI = RSI = zero page */
         BOOT_PROTOCOL_MAX,
         BOOT_PROTOCOL_INVALID = -22,
@@ -73,7 +74,8 @@ struct arch_pci_segment {
 };
 
 struct arch_smbios {
-        const char *serial_number, *uuid, *manufacturer, *product_name, *version, *family, *sku_number;
+        const char *serial_number, *uuid, *manufacturer, *product_name, *version, *family,
+                        *sku_number;
         const char *chassis_asset_tag;
         const char *const *oem_strings; /* NULL-terminated, may be NULL */
 };

@@ -19,7 +19,7 @@ typedef struct gaddr {
         uint64_t v;
 } gaddr;
 
-#define GADDR(x) ((gaddr) { (x) })
+#define GADDR(x) ((gaddr){ (x) })
 
 typedef struct gmem gmem;
 
@@ -50,12 +50,11 @@ struct gmem *gmem_free(struct gmem *m);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(gmem, gmem_free)
 
 /* Maps size bytes (multiple of 4096) at base; refuses overlap and wrap-around. */
-bool gmem_add(
-                struct gmem *m,
-                gaddr base,
-                uint64_t size,
-                const struct gmem_backing *backing,
-                GError **error);
+bool gmem_add(struct gmem *m,
+              gaddr base,
+              uint64_t size,
+              const struct gmem_backing *backing,
+              GError **error);
 
 size_t gmem_n_regions(const struct gmem *m);
 const struct gmem_region *gmem_region(const struct gmem *m, size_t i);

@@ -29,7 +29,8 @@ struct vcpu_handlers {
 };
 
 struct vcpu_topology {
-        uint16_t threads_per_core, cores_per_die, dies_per_package, packages; /* all 0: one package of n cores */
+        uint16_t threads_per_core, cores_per_die, dies_per_package,
+                        packages; /* all 0: one package of n cores */
 };
 
 struct vcpu_affinity {
@@ -44,19 +45,20 @@ struct vcpus_config {
         struct vcpu_topology topology;
         const struct vcpu_affinity *affinity;
         size_t n_affinity;
-        void (*thread_start)(void *opaque); /* first thing on each vCPU thread (seccomp, names); may be NULL */
+        void (*thread_start)(
+                        void *opaque); /* first thing on each vCPU thread (seccomp, names); may be NULL */
 };
 
 /* Where the first vCPU starts, as the loader left it (hypervisor/arch.h). */
 struct boot_entry;
 
 /* Creates config->max vCPUs, their CPUID and model-specific state; threads are started but parked. */
-vcpus *vcpus_new(
-                hv_vm *vm,
-                const struct vcpus_config *config,
-                const struct vcpu_handlers *handlers,
-                void *opaque,
-                GError **error);
+vcpus *
+vcpus_new(hv_vm *vm,
+          const struct vcpus_config *config,
+          const struct vcpu_handlers *handlers,
+          void *opaque,
+          GError **error);
 
 /* Ends and joins the threads, closes the vCPUs. NULL is fine. Returns NULL. */
 vcpus *vcpus_free(vcpus *v);

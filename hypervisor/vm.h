@@ -15,11 +15,11 @@ typedef struct hv_vm hv_vm; /* a machine: memory slots, interrupt controller, do
 
 /* What the hypervisor and host can do, for configuration checks and Manager properties. */
 struct hv_info {
-        const char *backend;   /* "kvm" */
+        const char *backend; /* "kvm" */
         uint32_t max_vcpus;
-        uint8_t phys_bits;     /* host's guest-physical address width */
+        uint8_t phys_bits;      /* host's guest-physical address width */
         bool hw_virtualisation; /* stock kernels can be expected to run */
-        uint64_t tsc_khz;      /* of the host's clock source for guests; 0 unknown */
+        uint64_t tsc_khz;       /* of the host's clock source for guests; 0 unknown */
 };
 
 /* Opens KVM from a descriptor of /dev/kvm (duplicated, the caller keeps his) and checks the capabilities it must
@@ -37,7 +37,8 @@ struct hv_vm_config {
 };
 
 /* Creates the machine and maps every region of mem (which must outlive it). */
-struct hv_vm *hv_vm_new(struct hv *hv, const struct hv_vm_config *config, struct gmem *mem, GError **error);
+struct hv_vm *
+hv_vm_new(struct hv *hv, const struct hv_vm_config *config, struct gmem *mem, GError **error);
 struct hv_vm *hv_vm_free(struct hv_vm *vm);
 
 /* The machine's interrupt controller as devices see it; owned by vm. Thread-safe. */

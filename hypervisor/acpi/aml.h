@@ -38,20 +38,24 @@ void aml_close(aml *a);
 
 /* Declarations. aml_name is followed by one data term. */
 void aml_name(aml *a, const char *name);
-void aml_op_region(aml *a, const char *name, uint8_t space /* 0 memory, 1 I/O */, uint64_t offset, uint64_t len);
+void aml_op_region(
+                aml *a,
+                const char *name,
+                uint8_t space /* 0 memory, 1 I/O */,
+                uint64_t offset,
+                uint64_t len);
 struct aml_field {
         const char *name; /* NULL: reserved bits */
         uint32_t bits;
 };
 /* access: 1 byte, 2 word, 3 dword, 4 qword; lock rule none or lock; update rule write-as-zeros when wzeros. */
-void aml_field(
-                aml *a,
-                const char *region,
-                uint8_t access,
-                bool lock,
-                bool wzeros,
-                const struct aml_field *fields,
-                size_t n);
+void aml_field(aml *a,
+               const char *region,
+               uint8_t access,
+               bool lock,
+               bool wzeros,
+               const struct aml_field *fields,
+               size_t n);
 void aml_mutex(aml *a, const char *name, uint8_t sync_level);
 
 /* Data terms. */
@@ -65,18 +69,18 @@ void aml_arg(aml *a, unsigned n);
 void aml_local(aml *a, unsigned n);
 
 /* Statements and operators; operands are the terms that follow, in ASL's order. */
-void aml_store(aml *a);   /* source, target */
-void aml_return(aml *a);  /* value */
-void aml_notify(aml *a);  /* object, value */
-void aml_equal(aml *a);   /* two operands */
+void aml_store(aml *a);  /* source, target */
+void aml_return(aml *a); /* value */
+void aml_notify(aml *a); /* object, value */
+void aml_equal(aml *a);  /* two operands */
 void aml_less(aml *a);
-void aml_and(aml *a);     /* two operands, target (aml_null for none) */
+void aml_and(aml *a); /* two operands, target (aml_null for none) */
 void aml_or(aml *a);
 void aml_add(aml *a);
 void aml_subtract(aml *a);
 void aml_shift_left(aml *a);
 void aml_increment(aml *a);
-void aml_null(aml *a);    /* NullName / zero target */
+void aml_null(aml *a); /* NullName / zero target */
 void aml_acquire(aml *a, const char *mutex, uint16_t timeout);
 void aml_release(aml *a, const char *mutex);
 
@@ -86,7 +90,8 @@ void aml_crs_end(aml *a);
 void aml_crs_io(aml *a, uint16_t base, uint16_t len);
 void aml_crs_memory32_fixed(aml *a, uint32_t base, uint32_t len, bool writable);
 void aml_crs_bus_range(aml *a, uint16_t first, uint16_t last);
-void aml_crs_dword_io(aml *a, uint16_t first, uint16_t last); /* word address space, I/O, producer */
+void aml_crs_dword_io(
+                aml *a, uint16_t first, uint16_t last); /* word address space, I/O, producer */
 void aml_crs_dword_memory(aml *a, uint32_t first, uint32_t last);
 void aml_crs_qword_memory(aml *a, uint64_t first, uint64_t last);
 void aml_crs_interrupt(aml *a, uint32_t gsi, bool level, bool active_low, bool shared);

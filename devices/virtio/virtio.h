@@ -1,0 +1,91 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "devices/device.h"
+#include "devices/virtio/virtq.h"
+
+/*
+ * A virtio device apart from its transport (virtio 1.2, 2). The transport (virtio over PCI) owns status, feature
+ * negotiation and queue set-up; the device owns what its queues mean.
+ *
+ * Threads: negotiate, activate, reset and config accesses run on a vCPU thread under the transport's lock, or on the main
+ * thread with vCPUs parked. Between activate and reset/pause the queues belong to the device's I/O threads.
+ */
+
+struct virtio_dev;
+
+struct virtio_dev_ops {
+        /* Feature bits were accepted (FEATURES_OK): false refuses them. May be NULL. */
+        bool (*negotiated)(struct virtio_dev *vd, uint64_t features);
+
+        /* Device-specific configuration. The range is inside [0, config_len). config_write may be NULL. */
+        void (*config_read)(struct virtio_dev *vd, unsigned offset, void *data, unsigned len);
+        void (*config_write)(
+                        struct virtio_dev *vd, unsigned offset, const void *data, unsigned len);
+
+        /* DRIVER_OK: start to serve the ready queues. 0, or negative errno → NEEDS_RESET. */
+        int (*activate)(struct virtio_dev *vd);
+
+        /* Stop to serve; when it returns, no thread touches guest memory or a queue, and every request in flight is finished or
+         * dropped. Called for reset, and only when active. */
+        void (*deactivate)(struct virtio_dev *vd);
+
+        /* The same without forgetting: requests in flight are completed (pause) or resubmitted after resume. */
+        bool (*pause)(struct virtio_dev *vd, GError **error);
+        void (*resume)(struct virtio_dev *vd);
+
+        GVariant *(*save)(struct virtio_dev *vd); /* device-specific part; may be NULL */
+        bool (*restore)(struct virtio_dev *vd, GVariant *state, GError **error);
+
+        void (*counters)(
+                        struct virtio_dev *vd,
+                        device_counter_fn *fn,
+                        void *opaque); /* may be NULL */
+        void (*free)(struct virtio_dev *vd);
+};
+
+/* What the transport does for a device. */
+struct virtio_transport_ops {
+        /* Any thread: interrupt for a queue's vector / for a configuration change (bumps the generation). */
+        void (*queue_interrupt)(struct virtio_dev *vd, struct virtq *q);
+        void (*config_changed)(struct virtio_dev *vd);
+        /* Any thread: the guest broke the rules on this device: NEEDS_RESET and a configuration interrupt. */
+        void (*needs_reset)(struct virtio_dev *vd, const char *why);
+};
+
+struct virtio_dev {
+        const struct virtio_dev_ops *ops;
+        const char *kind;         /* "virtio-blk" */
+        char *id;                 /* owned */
+        uint16_t type;            /* device id: 1 net, 2 block, 3 console, 4 rng */
+        uint64_t device_features; /* offered, without the ring features that the transport adds (VERSION_1, INDIRECT_DESC, EVENT_IDX) */
+        uint64_t features;        /* negotiated */
+        unsigned config_len;
+        unsigned n_queues;
+        struct virtq *queues; /* n_queues, allocated by virtio_dev_init */
+        const gmem *mem;
+        bool active;
+
+        const struct virtio_transport_ops *transport; /* set when a transport takes the device */
+        void *transport_opaque;
+};
+
+/* Allocates n_queues queues of max size queue_size (power of 2). id is copied. */
+void virtio_dev_init(
+                struct virtio_dev *vd,
+                const struct virtio_dev_ops *ops,
+                const char *kind,
+                const char *id,
+                uint16_t type,
+                const gmem *mem,
+                unsigned n_queues,
+                uint16_t queue_size);
+void virtio_dev_release(struct virtio_dev *vd);
+
+static inline bool virtio_has(const struct virtio_dev *vd, unsigned bit) {
+        return vd->features >> bit & 1;
+}
+
+/* Interrupts the driver if it wants to know of what was pushed. */
+void virtio_queue_flush(struct virtio_dev *vd, struct virtq *q);

@@ -1,0 +1,95 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "hypervisor/memory.h"
+#include <sys/uio.h>
+
+/*
+ * A split virtqueue as the device sees it (virtio 1.2, 2.7): descriptor table, avail ring, used ring
+ * in guest memory; chains with indirect descriptors; EVENT_IDX. One thread owns a queue at a time (its I/O thread while the
+ * device is active, the main thread while it is paused). No allocation, no lock and no system call but the interrupt.
+ */
+
+#define VIRTQ_SIZE_MAX 32768u
+
+/* Conditions the caller must handle; negative values are errors of ours. */
+enum {
+        VIRTQ_E_EMPTY = 1, /* nothing available */
+        VIRTQ_E_BROKEN =
+                        2, /* the guest broke the rules: set NEEDS_RESET, touch the queue no more */
+};
+
+struct virtq {
+        /* Set up by the transport. */
+        const gmem *mem;
+        uint16_t size, max_size;
+        bool ready;
+        bool event_idx, indirect; /* negotiated */
+        gaddr desc, avail, used;
+        uint16_t vector;
+        int kick_fd; /* doorbell of the driver; owned by the transport */
+
+        /* State of the device side. */
+        uint16_t last_avail; /* next avail entry to take */
+        uint16_t used_idx;   /* next used entry to write */
+        uint16_t signalled;  /* used_idx at the last interrupt */
+        bool signalled_valid;
+        uint16_t in_flight; /* popped, not yet pushed */
+        bool broken;
+
+        /* Host pointers of the rings, checked when the queue was enabled; whole rings inside one region. */
+        void *desc_host, *avail_host, *used_host;
+};
+
+/* A request: guest buffers as host iovecs, already checked. Device-readable first, then device-writable. */
+struct virtq_chain {
+        uint16_t head;
+        uint16_t n_read, n_write; /* iovecs of each kind */
+        uint32_t read_len,
+                        write_len; /* bytes; a chain longer than 4 GiB - 1 is refused as broken */
+        struct iovec *iov;         /* n_read + n_write of them; the caller's array */
+        uint16_t iov_max;
+};
+
+/* Checks addresses, alignment and size and maps the rings. 0 or -EINVAL / -EFAULT. */
+int virtq_enable(struct virtq *q);
+void virtq_reset(struct virtq *q); /* keeps mem, max_size, kick_fd */
+
+/* Takes the next chain. chain->iov and iov_max are the caller's; a chain that needs more iovecs than iov_max is
+ * broken. 0, VIRTQ_E_EMPTY, VIRTQ_E_BROKEN. Descriptors are copied once. */
+int virtq_pop(struct virtq *q, struct virtq_chain *chain);
+
+/* Puts the last popped chain back, as if it had not been taken. */
+void virtq_unpop(struct virtq *q);
+
+/* Returns a chain with len bytes written by the device. Visible to the guest at once; no interrupt. */
+void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
+
+/* Whether the driver wants an interrupt for what was pushed since the last call that said so (2.7.7, 2.7.10). */
+bool virtq_want_interrupt(struct virtq *q);
+
+/* Asks for no more / for further notifications. enable returns true when chains came in meanwhile: the caller goes on
+ * popping. */
+void virtq_disable_notify(struct virtq *q);
+bool virtq_enable_notify(struct virtq *q);
+
+/* Marks guest memory written by the device as dirty, for a popped chain's writable part, up to len bytes. */
+void virtq_mark_written(const struct virtq *q, const struct virtq_chain *chain, uint32_t len);
+
+/* How many descriptors the avail ring holds that were not taken; for batching. */
+uint16_t virtq_pending(const struct virtq *q);
+
+/* iovec helpers over a chain's part: copy with an offset, never beyond its end. Return bytes copied. */
+size_t
+iov_copy_out(const struct iovec *iov,
+             size_t n,
+             size_t offset,
+             void *buf,
+             size_t len); /* from guest */
+size_t
+iov_copy_in(const struct iovec *iov,
+            size_t n,
+            size_t offset,
+            const void *buf,
+            size_t len); /* to guest */
