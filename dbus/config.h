@@ -1,0 +1,186 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <gio/gio.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * A VM's configuration as C sees it. dbus/schema.c has one row for each option (key, type, default, range, unit, one-line
+ * documentation, who resolves it, where it lives in these structs); option strings, JSON and a{sv} are all read and written through those
+ * rows. Keys and defaults: reference 1.1-1.11.
+ *
+ * Strings are owned by the configuration, NULL when not given. Paths stay paths here; what was opened for them travels beside
+ * the configuration, named by chv_config_fd_name().
+ */
+
+typedef enum {
+        CHV_CONSOLE_OFF,
+        CHV_CONSOLE_NULL,
+        CHV_CONSOLE_PTY,
+        CHV_CONSOLE_TTY, /* the client's terminal; session mode */
+        CHV_CONSOLE_FILE,
+        CHV_CONSOLE_SOCKET,
+        CHV_CONSOLE_MODE_MAX,
+        CHV_CONSOLE_MODE_INVALID = -22,
+} ChvConsoleMode;
+
+typedef struct {
+        uint32_t vcpu;
+        uint16_t *host_cpus;
+        size_t n_host_cpus;
+} ChvCpuAffinity;
+
+typedef struct {
+        uint32_t boot_vcpus; /* 1 */
+        uint32_t max_vcpus;  /* = boot_vcpus */
+        struct {
+                uint16_t threads_per_core, cores_per_die, dies_per_package,
+                                packages; /* all 0: not given */
+        } topology;
+        bool kvm_hyperv;
+        uint8_t max_phys_bits; /* 46 */
+        ChvCpuAffinity *affinity;
+        size_t n_affinity;
+        bool amx;
+        bool nested; /* true */
+} ChvCpusConfig;
+
+typedef struct {
+        uint64_t size; /* bytes; 512 MiB */
+        bool mergeable, shared, hugepages, prefault, reserve;
+        uint64_t hugepage_size; /* 0: host's default */
+        bool thp;               /* true */
+} ChvMemoryConfig;
+
+typedef struct {
+        char *firmware, *kernel, *cmdline, *initramfs;
+} ChvPayloadConfig;
+
+/* Common to every PCI device. */
+typedef struct {
+        char *id; /* given or automatic (chv_config_complete) */
+        uint16_t pci_segment;
+        int16_t pci_device_id; /* slot; -1: automatic */
+} ChvPciCommon;
+
+typedef struct {
+        uint16_t queue_index;
+        uint16_t *host_cpus;
+        size_t n_host_cpus;
+} ChvQueueAffinity;
+
+typedef struct {
+        ChvPciCommon pci;
+        char *path;
+        bool readonly, direct;
+        uint16_t num_queues; /* 1 */
+        uint16_t queue_size; /* 128 */
+        bool disable_io_uring;
+        char *serial;
+        ChvQueueAffinity *queue_affinity;
+        size_t n_queue_affinity;
+        char *image_type; /* "raw" or NULL: raw only in this version */
+} ChvDiskConfig;
+
+typedef struct {
+        ChvPciCommon pci;
+        char *tap; /* host interface */
+        char *ip, *mask;
+        char *mac, *host_mac; /* canonical aa:bb:cc:dd:ee:ff; mac is filled in by chv_config_complete */
+        uint16_t mtu;         /* 0: not given */
+        uint16_t num_queues;                         /* RX + TX: 2 */
+        uint16_t queue_size;                         /* 256 */
+        bool offload_tso, offload_ufo, offload_csum; /* true */
+} ChvNetConfig;
+
+typedef struct {
+        ChvPciCommon pci;
+        char *src; /* "/dev/urandom" */
+} ChvRngConfig;
+
+typedef struct {
+        ChvConsoleMode mode;
+        char *path;       /* of file and socket */
+        uint16_t iobase;  /* debug console only */
+        ChvPciCommon pci; /* virtio console only */
+} ChvConsoleConfig;
+
+typedef struct {
+        uint16_t num_pci_segments; /* 1 */
+        char *serial_number, *uuid, *manufacturer, *product_name, *version, *family, *sku_number;
+        char *chassis_asset_tag;
+        char **oem_strings; /* NULL-terminated or NULL */
+} ChvPlatformConfig;
+
+typedef struct {
+        char *name; /* of the VM; not part of the reference's JSON, may be NULL */
+        ChvCpusConfig cpus;
+        ChvMemoryConfig memory;
+        ChvPayloadConfig payload;
+        ChvDiskConfig *disks;
+        size_t n_disks;
+        ChvNetConfig *net;
+        size_t n_net;
+        ChvRngConfig rng;
+        ChvConsoleConfig serial;        /* default null */
+        ChvConsoleConfig console;       /* default null: a service has no terminal */
+        ChvConsoleConfig debug_console; /* default off */
+        ChvPlatformConfig platform;
+        void *arena; /* private: what the strings and arrays above live in */
+} ChvConfig;
+
+/* Defaults only. */
+ChvConfig *chv_config_new(void);
+void chv_config_free(ChvConfig *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvConfig, chv_config_free)
+
+/* Codecs. Every reader refuses unknown keys, bad types and ranges with CHV_ERROR_INVALID_CONFIG naming the option as the user
+ * wrote it ("disks[1].queue_size: 100 is not a power of 2"). Readers do not check across options: that is chv_config_validate(). */
+ChvConfig *chv_config_from_variant(GVariant *dict /* a{sv} */, GError **error);
+GVariant *chv_config_to_variant(
+                const ChvConfig *config); /* floating; options at their default are left out */
+ChvConfig *chv_config_from_json(const char *json, gssize len, GError **error);
+char *chv_config_to_json(const ChvConfig *config);
+
+/* One section in Cloud Hypervisor's option syntax (reference 0.2): section "cpus", "memory", "disk" (adds one), "net" (adds one), "rng",
+ * "serial", "console", "debug-console", "platform"; "kernel", "firmware", "initramfs" and "cmdline" take the bare value. */
+bool chv_config_add_option(
+                ChvConfig *config, const char *section, const char *value, GError **error);
+/* The inverse: NULL-terminated argv of "--cpus", "boot=2", … for what differs from the default. */
+char **chv_config_to_options(const ChvConfig *config);
+
+/* Fills in what depends on other options or is automatic: max_vcpus, device ids, MAC addresses (random, locally administered), platform.uuid. */
+void chv_config_complete(ChvConfig *config);
+
+/* Rules across options (reference 1.15). */
+bool chv_config_validate(const ChvConfig *config, GError **error);
+
+/* Resources: what has to be opened for a configuration, by whom and how. */
+typedef enum {
+        CHV_RESOURCE_KERNEL,    /* regular file, read */
+        CHV_RESOURCE_FIRMWARE,  /* the same */
+        CHV_RESOURCE_INITRAMFS, /* the same */
+        CHV_RESOURCE_DISK, /* regular file or block device; read-write unless readonly; O_DIRECT if direct */
+        CHV_RESOURCE_TAP,    /* tap interface, one descriptor a queue pair */
+        CHV_RESOURCE_RNG,    /* character device or file, read */
+        CHV_RESOURCE_OUTPUT, /* console file: created, appended */
+        CHV_RESOURCE_SOCKET, /* console socket: listening UNIX socket */
+} ChvResourceKind;
+
+typedef struct {
+        ChvResourceKind kind;
+        const char *option;  /* for messages: "disks[0].path"; owned by the list */
+        const char *fd_name; /* key in the a{sh} of Boot: "disks/_disk0", "net/_net1/0", "payload/kernel", "serial" …; owned by the list */
+        const char *path;    /* or interface name; borrowed from the configuration */
+        bool readonly, direct;
+        const void *config; /* ChvDiskConfig, ChvNetConfig … */
+        unsigned index;     /* queue pair of a tap */
+} ChvResource;
+
+/* In a fixed order. Elements are ChvResource; call after chv_config_complete(). */
+GArray *chv_config_resources(const ChvConfig *config);
+
+/* Names of VMs: 1-64 of [A-Za-z0-9._-], first a letter or digit. */
+bool chv_name_valid(const char *name, GError **error);
