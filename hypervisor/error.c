@@ -8,7 +8,7 @@
 
 #include "hypervisor/error.h"
 
-G_DEFINE_QUARK(hv-error-quark, hv_error)
+G_DEFINE_QUARK(hv - error - quark, hv_error)
 
 bool hv_error_errno(GError **error, int errnum, const char *format, ...) {
         g_autofree char *what = NULL;
