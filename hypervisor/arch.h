@@ -102,6 +102,8 @@ bool arch_write_tables(
 enum {
         ARCH_IRQ_SERIAL = 4,
         ARCH_IRQ_GED = 5,
+        ARCH_IRQ_PCI_INTX = 16, /* slot i of every segment uses 16 + i % 8 */
+        ARCH_N_PCI_INTX = 8,
         ARCH_N_IOAPIC_PINS = 24,
 };
 #define ARCH_PORT_ACPI_SHUTDOWN 0x600 /* sleep control, sleep status, reset register */

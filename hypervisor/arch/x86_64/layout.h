@@ -5,6 +5,11 @@
 /* Fixed guest-physical addresses of the x86-64 machine, in bytes. */
 #define X86_BOOT_GDT 0x500u
 #define X86_BOOT_IDT 0x520u
+/* Selectors in the boot GDT, where the Linux boot protocol wants them (__BOOT_CS, __BOOT_DS): flat segments,
+ * code as wide as the entry (0xc09b or 0xa09b), data 0xc093, TSS 0x8b of 0x67 bytes at 0. */
+#define X86_BOOT_TSS 0x08u
+#define X86_BOOT_CS 0x10u
+#define X86_BOOT_DS 0x18u
 #define X86_PVH_INFO 0x6000u
 #define X86_PVH_MODULES 0x6040u
 #define X86_PVH_MEMMAP 0x7000u
