@@ -2,6 +2,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "hypervisor/acpi/aml.h"
 
 /*
@@ -50,3 +54,18 @@ void device_release(struct device *dev);
 
 /* NULL is fine. Returns NULL. */
 struct device *device_free(struct device *dev);
+
+/* Whether state has this type and version (a u, its first member); the error names the device. What restore() calls first. */
+bool device_state_fits(
+                const struct device *dev,
+                GVariant *state,
+                const char *type,
+                uint32_t version,
+                GError **error);
+
+/* The same for parts that are not devices of their own; what is for the message. */
+bool state_fits(const char *what,
+                GVariant *state,
+                const char *type,
+                uint32_t version,
+                GError **error);
