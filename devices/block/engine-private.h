@@ -1,0 +1,49 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "devices/block/engine.h"
+
+/* Between engine.c and the engines. */
+
+struct engine_ops {
+        int (*start)(struct engine *e); /* may be NULL */
+        void (*queue)(struct engine *e, struct block_req *req);
+        void (*submit)(struct engine *e);
+        /* Hands finished requests to engine_complete(). With timeout_ms not 0 waits for one that long (-1: for ever). */
+        void (*collect)(struct engine *e, int timeout_ms);
+        void (*free)(struct engine *e);
+};
+
+struct block_req_list {
+        struct block_req *first, *last;
+};
+
+struct engine {
+        const struct engine_ops *ops;
+        int poll_fd;
+        unsigned in_flight;
+        struct block_req_list finished; /* result is known, done() not called */
+        void *bounce;                   /* BOUNCE_SIZE bytes; untouched pages cost nothing */
+};
+
+void block_req_list_append(struct block_req_list *list, struct block_req *req);
+struct block_req *block_req_list_take(struct block_req_list *list);
+
+/* Prepares req for its first transfer. */
+void block_req_begin(struct block_req *req);
+
+/* n bytes more went through: true when all did. */
+bool block_req_advance(struct block_req *req, size_t n);
+
+/* Puts req->iov back as it was and the request on the finished list. */
+void engine_complete(struct engine *e, struct block_req *req, int result);
+
+/* Does all that is left of req with blocking system calls. 0 or negative errno. */
+int block_req_execute(struct block_req *req);
+
+/* fallocate(2) mode of a BLOCK_DISCARD or BLOCK_ZERO. */
+int block_op_fallocate_mode(enum block_op op);
+
+struct engine *engine_uring_new(unsigned depth, int fd, GError **error);
+struct engine *engine_sync_new(void);

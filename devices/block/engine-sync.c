@@ -1,0 +1,103 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The synchronous engine: plain system calls on the queue's own thread, for hosts and sandboxes where io_uring is forbidden.
+ * A request is over when engine_submit() returns. Its execute function also serves the bounce buffer and the io_uring engine in
+ * distress.
+ */
+
+#include "devices/block/engine-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/falloc.h>
+#include <unistd.h>
+
+struct sync_engine {
+        struct engine e;
+        struct block_req_list queued;
+};
+
+int block_op_fallocate_mode(enum block_op op) {
+        return FALLOC_FL_KEEP_SIZE |
+               (op == BLOCK_DISCARD ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+}
+
+static ssize_t transfer(struct block_req *req) {
+        const struct iovec *iov = req->iov + req->iov_at;
+        int n = (int) (req->n_iov - req->iov_at);
+        off_t at = (off_t) (req->offset + req->moved);
+
+        if (req->op == BLOCK_READ)
+                return preadv(req->fd, iov, n, at);
+        return pwritev2(req->fd, iov, n, at, req->dsync ? RWF_DSYNC : 0);
+}
+
+static int retry_on_interrupt(struct block_req *req) {
+        int r;
+
+        do
+                r = req->op == BLOCK_FLUSH ? fdatasync(req->fd)
+                                           : fallocate(req->fd, block_op_fallocate_mode(req->op),
+                                                       (off_t) req->offset, (off_t) req->len);
+        while (r < 0 && errno == EINTR);
+        return r < 0 ? -errno : 0;
+}
+
+int block_req_execute(struct block_req *req) {
+        if (req->op != BLOCK_READ && req->op != BLOCK_WRITE)
+                return retry_on_interrupt(req);
+
+        while (req->moved < req->len) {
+                ssize_t n = transfer(req);
+
+                if (n < 0 && (errno == EINTR || errno == EAGAIN))
+                        continue;
+                if (n < 0)
+                        return -errno;
+                /* The file ends before the size we saw: somebody cut it. */
+                if (n == 0)
+                        return -EIO;
+                (void) block_req_advance(req, (size_t) n);
+        }
+        return 0;
+}
+
+static void sync_queue(struct engine *e, struct block_req *req) {
+        struct sync_engine *s = (struct sync_engine *) e;
+
+        block_req_list_append(&s->queued, req);
+}
+
+static void sync_submit(struct engine *e) {
+        struct sync_engine *s = (struct sync_engine *) e;
+        struct block_req *req;
+
+        while ((req = block_req_list_take(&s->queued)))
+                engine_complete(e, req, block_req_execute(req));
+}
+
+static void sync_collect(struct engine *e, int timeout_ms) {
+        sync_submit(e);
+}
+
+static void sync_free(struct engine *e) {
+        g_free(e);
+}
+
+static const struct engine_ops sync_ops = {
+        .queue = sync_queue,
+        .submit = sync_submit,
+        .collect = sync_collect,
+        .free = sync_free,
+};
+
+struct engine *engine_sync_new(void) {
+        struct sync_engine *s = g_new0(struct sync_engine, 1);
+
+        s->e.ops = &sync_ops;
+        s->e.poll_fd = -1;
+        return &s->e;
+}

@@ -1,0 +1,204 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The io_uring engine: one ring per queue, one io_uring_enter() per batch.
+ *
+ * The ring's own descriptor says when there are completions, which spares the eventfd and a read(2) per wake-up. The ring is
+ * born disabled on the control side and enabled on the thread that uses it, because a ring with a single issuer binds itself
+ * to the task that enables it. Every request has at most one entry in the submission queue, so that queue never overflows,
+ * and the completion queue has twice its size.
+ */
+
+#include "devices/block/engine-private.h"
+#include "hypervisor/error.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+
+struct uring_engine {
+        struct engine e;
+        struct io_uring ring;
+        int fixed_fd;     /* registered as file 0, or -1 */
+        unsigned started; /* in the kernel or in the submission queue */
+};
+
+/* Best first: completions are run by our own io_uring_enter() (6.1), or at least do not interrupt us (5.19). */
+static const unsigned setup_flags[] = {
+        IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                        IORING_SETUP_TASKRUN_FLAG,
+        IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+        IORING_SETUP_R_DISABLED,
+};
+
+static const int needed_ops[] = {
+        IORING_OP_READV,
+        IORING_OP_WRITEV,
+        IORING_OP_FSYNC,
+        IORING_OP_FALLOCATE,
+};
+
+static void prepare(struct uring_engine *u, struct io_uring_sqe *sqe, struct block_req *req) {
+        const struct iovec *iov = req->iov + req->iov_at;
+        unsigned n = req->n_iov - req->iov_at;
+        uint64_t at = req->offset + req->moved;
+        int fd = req->fd == u->fixed_fd ? 0 : req->fd;
+
+        switch (req->op) {
+        case BLOCK_READ:
+                io_uring_prep_readv(sqe, fd, iov, n, at);
+                break;
+        case BLOCK_WRITE:
+                io_uring_prep_writev2(sqe, fd, iov, n, at, req->dsync ? RWF_DSYNC : 0);
+                break;
+        case BLOCK_FLUSH:
+                io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+                break;
+        default:
+                io_uring_prep_fallocate(
+                                sqe, fd, block_op_fallocate_mode(req->op), (off_t) req->offset,
+                                (off_t) req->len);
+                break;
+        }
+        if (req->fd == u->fixed_fd)
+                io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+        io_uring_sqe_set_data(sqe, req);
+}
+
+static void uring_queue(struct engine *e, struct block_req *req) {
+        struct uring_engine *u = (struct uring_engine *) e;
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+        /* More than depth requests: the owner broke its promise, yet nothing is lost. */
+        if (!sqe) {
+                engine_complete(e, req, block_req_execute(req));
+                return;
+        }
+        u->started++;
+        prepare(u, sqe, req);
+}
+
+/* The kernel did not take the entries (out of memory): takes them back, which is safe because without SQPOLL it looks at
+ * the queue only inside io_uring_enter(), and does them here. */
+static void do_it_ourselves(struct uring_engine *u) {
+        struct io_uring_sq *sq = &u->ring.sq;
+        unsigned head = *sq->khead, mask = *sq->kring_mask, tail = sq->sqe_tail;
+
+        for (unsigned i = head; i != tail; i++) {
+                struct block_req *req =
+                                (struct block_req *) (uintptr_t) sq->sqes[i & mask].user_data;
+
+                u->started--;
+                engine_complete(&u->e, req, block_req_execute(req));
+        }
+        sq->sqe_tail = sq->sqe_head = head;
+        *sq->ktail = head;
+}
+
+static void uring_submit(struct engine *e) {
+        struct uring_engine *u = (struct uring_engine *) e;
+        int r;
+
+        while (io_uring_sq_ready(&u->ring) > 0) {
+                r = io_uring_submit(&u->ring);
+                if (r < 0 && r != -EINTR) {
+                        do_it_ourselves(u);
+                        return;
+                }
+        }
+}
+
+static void finish(struct uring_engine *u, struct block_req *req, int res) {
+        bool moves = req->op == BLOCK_READ || req->op == BLOCK_WRITE;
+
+        u->started--;
+        if (res == -EINTR || res == -EAGAIN || (moves && res > 0 && !block_req_advance(req, res))) {
+                uring_queue(&u->e, req);
+                return;
+        }
+        /* Nothing moved although something was left: the file ends before the size we saw. */
+        if (moves && res == 0 && req->moved < req->len)
+                res = -EIO;
+        engine_complete(&u->e, req, MIN(res, 0));
+}
+
+static void uring_collect(struct engine *e, int timeout_ms) {
+        struct uring_engine *u = (struct uring_engine *) e;
+        struct __kernel_timespec ts = { timeout_ms / 1000, timeout_ms % 1000 * 1000000ll };
+        struct io_uring_cqe *cqe, *cqes[32];
+        unsigned n;
+
+        if (timeout_ms != 0 && u->started > 0)
+                (void) io_uring_wait_cqes(&u->ring, &cqe, 1, timeout_ms < 0 ? NULL : &ts, NULL);
+
+        while ((n = io_uring_peek_batch_cqe(&u->ring, cqes, G_N_ELEMENTS(cqes))) > 0) {
+                for (unsigned i = 0; i < n; i++) {
+                        struct block_req *req = io_uring_cqe_get_data(cqes[i]);
+
+                        finish(u, req, cqes[i]->res);
+                }
+                io_uring_cq_advance(&u->ring, n);
+        }
+        uring_submit(e);
+}
+
+static int uring_start(struct engine *e) {
+        struct uring_engine *u = (struct uring_engine *) e;
+
+        return io_uring_enable_rings(&u->ring);
+}
+
+static void uring_free(struct engine *e) {
+        struct uring_engine *u = (struct uring_engine *) e;
+
+        io_uring_queue_exit(&u->ring);
+        g_free(u);
+}
+
+static const struct engine_ops uring_ops = {
+        .start = uring_start,
+        .queue = uring_queue,
+        .submit = uring_submit,
+        .collect = uring_collect,
+        .free = uring_free,
+};
+
+static bool probe(struct io_uring *ring, GError **error) {
+        struct io_uring_probe *p = io_uring_get_probe_ring(ring);
+        /* Waiting with a timeout takes no entry of its own (5.11). */
+        bool ok = p && ring->features & IORING_FEAT_EXT_ARG;
+
+        for (size_t i = 0; ok && i < G_N_ELEMENTS(needed_ops); i++)
+                ok = io_uring_opcode_supported(p, needed_ops[i]);
+        io_uring_free_probe(p);
+        if (!ok)
+                g_set_error_literal(
+                                error, HV_ERROR, HV_ERROR_UNSUPPORTED,
+                                "io_uring of this host lacks an operation disks need");
+        return ok;
+}
+
+struct engine *engine_uring_new(unsigned depth, int fd, GError **error) {
+        g_autofree struct uring_engine *u = g_new0(struct uring_engine, 1);
+        int r = -EINVAL;
+
+        for (size_t i = 0; r == -EINVAL && i < G_N_ELEMENTS(setup_flags); i++)
+                r = io_uring_queue_init(depth, &u->ring, setup_flags[i]);
+        if (r < 0) {
+                (void) hv_error_errno(error, -r, "setting an io_uring of %u entries up", depth);
+                return NULL;
+        }
+        if (!probe(&u->ring, error)) {
+                io_uring_queue_exit(&u->ring);
+                return NULL;
+        }
+        u->e.ops = &uring_ops;
+        u->e.poll_fd = u->ring.ring_fd;
+        u->fixed_fd = -1;
+        /* Spares a look-up per request; not worth failing for. */
+        if (fd >= 0 && io_uring_register_files(&u->ring, &fd, 1) == 0)
+                u->fixed_fd = fd;
+        return &g_steal_pointer(&u)->e;
+}

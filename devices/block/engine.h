@@ -1,0 +1,59 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "devices/block/request.h"
+#include <glib.h>
+
+/*
+ * What moves the bytes: one engine per queue, used by one thread. Requests are collected with engine_queue(), handed to the
+ * kernel together with engine_submit(), and answered by engine_reap().
+ */
+
+enum engine_kind {
+        ENGINE_AUTO, /* io_uring where the host permits it, else synchronous */
+        ENGINE_URING,
+        ENGINE_SYNC,
+        ENGINE_KIND_MAX,
+        ENGINE_KIND_INVALID = -22,
+};
+
+const char *engine_kind_to_string(enum engine_kind kind);
+enum engine_kind engine_kind_from_string(const char *s);
+
+struct engine;
+
+/* At most depth requests at a time. fd is the descriptor that most requests will use (not owned; must outlive the engine), or
+ * -1. Any thread; may come before the thread that will use the engine exists. */
+struct engine *engine_new(enum engine_kind kind, unsigned depth, int fd, GError **error);
+
+/* Binds the engine to the calling thread; first call on it from there. 0 or negative errno. */
+int engine_start(struct engine *e);
+
+/* Nothing may be in flight. Any thread, when the engine's own no longer uses it. NULL is fine. Returns NULL. */
+struct engine *engine_free(struct engine *e);
+
+/* Readable when engine_reap() has something to do; -1: never, because every request is over when engine_submit() returns. */
+int engine_poll_fd(const struct engine *e);
+
+/* Adds req (req->fd set by the image) to the next batch. */
+void engine_queue(struct engine *e, struct block_req *req);
+
+/* The same for buffers that the descriptor's O_DIRECT would refuse: through a buffer of the engine's own, before it
+ * returns. offset and len must still be aligned. */
+void engine_queue_bounced(struct engine *e, struct block_req *req);
+
+/* Fails req without doing it. */
+void engine_fail(struct engine *e, struct block_req *req, int error);
+
+/* Starts what was queued, with one system call. Never fails: what the kernel refuses to take is done synchronously. */
+void engine_submit(struct engine *e);
+
+/* Calls done() of what is finished, and submits what done() started. Returns how many. */
+unsigned engine_reap(struct engine *e);
+
+/* Requests queued whose done() was not called. */
+unsigned engine_in_flight(const struct engine *e);
+
+/* Submits and reaps until nothing is in flight. timeout_ms -1 waits for ever. 0 or -ETIMEDOUT. */
+int engine_drain(struct engine *e, int timeout_ms);

@@ -1,0 +1,197 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The raw format: byte n of the disk is byte n of a regular file or block device.
+ *
+ * The descriptor comes from somebody else, so what it can do is checked rather than believed. With O_DIRECT the alignment the
+ * host asks for decides the logical block size that the guest sees; buffers that do not fit it go through the engine's bounce
+ * buffer, offsets that do not are the guest's mistake.
+ */
+
+#include "devices/block/image.h"
+#include "hypervisor/error.h"
+#include "hypervisor/fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define SECTOR 512u
+#define BLOCK_SIZE_LIMIT (1024u * 1024u)
+
+struct raw {
+        struct image img;
+        int fd;
+};
+
+static bool check_access(int fd, bool readonly, bool direct, GError **error) {
+        int flags = fcntl(fd, F_GETFL);
+        const char *wrong = NULL;
+
+        if (flags < 0)
+                return hv_error_errno(error, errno, "asking for the access mode of a disk image");
+        if ((flags & O_ACCMODE) == O_WRONLY || flags & O_PATH)
+                wrong = "is not open for reading";
+        else if (!readonly && (flags & O_ACCMODE) != O_RDWR)
+                wrong = "is not open for writing, and the disk is not read-only";
+        else if (flags & O_APPEND)
+                wrong = "is open in append mode";
+        else if (direct && !(flags & O_DIRECT))
+                wrong = "is not open with O_DIRECT, and direct=on asks for it";
+        if (!wrong)
+                return true;
+        g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "the disk image's descriptor %s", wrong);
+        return false;
+}
+
+static bool is_block_size(uint64_t n) {
+        return n >= SECTOR && n <= BLOCK_SIZE_LIMIT && (n & (n - 1)) == 0;
+}
+
+static bool query_device(struct raw *raw, GError **error) {
+        struct image_topology *t = &raw->img.topology;
+        unsigned physical = 0, min_io = 0, opt_io = 0;
+        int logical = 0, readonly = 0;
+
+        if (ioctl(raw->fd, BLKGETSIZE64, &raw->img.size) < 0)
+                return hv_error_errno(error, errno, "asking for the size of a block device");
+        if (ioctl(raw->fd, BLKROGET, &readonly) == 0 && readonly && !raw->img.readonly) {
+                g_set_error_literal(
+                                error, HV_ERROR, HV_ERROR_INVALID,
+                                "the disk's block device is read-only, and the disk is not");
+                return false;
+        }
+        if (ioctl(raw->fd, BLKSSZGET, &logical) == 0 && is_block_size((uint64_t) logical))
+                t->logical_block = (uint32_t) logical;
+        if (ioctl(raw->fd, BLKPBSZGET, &physical) == 0 && is_block_size(physical))
+                t->physical_block = physical;
+        if (ioctl(raw->fd, BLKIOMIN, &min_io) == 0)
+                t->min_io = min_io;
+        if (ioctl(raw->fd, BLKIOOPT, &opt_io) == 0)
+                t->opt_io = opt_io;
+        return true;
+}
+
+/* Older kernels and some file systems do not tell the alignment: the smallest read that works does. */
+static uint32_t probe_alignment(int fd) {
+        uint32_t found = 4096;
+        void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (page == MAP_FAILED)
+                return found;
+        for (uint32_t n = SECTOR; n < 4096; n *= 2)
+                if (pread(fd, page, n, 0) >= 0) {
+                        found = n;
+                        break;
+                }
+        (void) munmap(page, 4096);
+        return found;
+}
+
+static void query_direct(struct raw *raw) {
+        struct image_topology *t = &raw->img.topology;
+        struct statx stx = { 0 };
+        uint32_t offset = 0;
+
+        if (statx(raw->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+            stx.stx_mask & STATX_DIOALIGN && is_block_size(MAX(stx.stx_dio_offset_align, SECTOR))) {
+                offset = MAX(stx.stx_dio_offset_align, SECTOR);
+                t->memory_align = MAX(stx.stx_dio_mem_align, 1);
+        } else {
+                offset = probe_alignment(raw->fd);
+                t->memory_align = offset;
+        }
+        t->logical_block = MAX(t->logical_block, offset);
+}
+
+static bool query(struct raw *raw, GError **error) {
+        struct image_topology *t = &raw->img.topology;
+        struct stat st;
+
+        if (fstat(raw->fd, &st) < 0)
+                return hv_error_errno(error, errno, "asking for the status of a disk image");
+        (void) g_snprintf(
+                        raw->img.serial, sizeof(raw->img.serial), "%llu%llu%llu",
+                        (unsigned long long) st.st_dev, (unsigned long long) st.st_rdev,
+                        (unsigned long long) st.st_ino);
+        *t = (struct image_topology){ SECTOR, SECTOR, 0, 0, 1 };
+        if (S_ISBLK(st.st_mode)) {
+                if (!query_device(raw, error))
+                        return false;
+        } else if (S_ISREG(st.st_mode)) {
+                raw->img.size = (uint64_t) st.st_size;
+        } else {
+                g_set_error_literal(
+                                error, HV_ERROR, HV_ERROR_INVALID,
+                                "the disk image is neither a regular file nor a block device");
+                return false;
+        }
+
+        if (raw->img.direct)
+                query_direct(raw);
+        t->physical_block = MAX(t->physical_block, t->logical_block);
+        raw->img.size -= raw->img.size % t->logical_block;
+        return true;
+}
+
+static bool fits_direct(const struct image_topology *t, const struct block_req *req) {
+        uint32_t mask = t->memory_align - 1;
+
+        for (unsigned i = 0; i < req->n_iov; i++)
+                if (((uintptr_t) req->iov[i].iov_base & mask) != 0 ||
+                    (req->iov[i].iov_len & (t->logical_block - 1)) != 0)
+                        return false;
+        return true;
+}
+
+static void raw_start(struct image *img, struct engine *e, struct block_req *req) {
+        struct raw *raw = (struct raw *) img;
+        const struct image_topology *t = &img->topology;
+
+        req->fd = raw->fd;
+        if (img->direct && (req->op == BLOCK_READ || req->op == BLOCK_WRITE)) {
+                if (((req->offset | req->len) & (t->logical_block - 1)) != 0) {
+                        engine_fail(e, req, -EINVAL);
+                        return;
+                }
+                if (!fits_direct(t, req)) {
+                        engine_queue_bounced(e, req);
+                        return;
+                }
+        }
+        engine_queue(e, req);
+}
+
+static void raw_free(struct image *img) {
+        struct raw *raw = (struct raw *) img;
+
+        chv_closep(&raw->fd);
+        g_free(raw);
+}
+
+static const struct image_ops raw_ops = {
+        .format = "raw",
+        .start = raw_start,
+        .free = raw_free,
+};
+
+struct image *image_open_raw(int fd, bool readonly, bool direct, GError **error) {
+        struct raw *raw;
+
+        assert(fd >= 0);
+
+        raw = g_new0(struct raw, 1);
+        raw->fd = fd;
+        raw->img = (struct image){ .ops = &raw_ops, .readonly = readonly, .main_fd = fd };
+        /* Who opened it so meant it so, whatever direct= says. */
+        raw->img.direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
+        if (!check_access(fd, readonly, direct, error) || !query(raw, error))
+                return image_free(&raw->img);
+        return &raw->img;
+}
