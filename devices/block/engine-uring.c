@@ -147,7 +147,8 @@ static void uring_collect(struct engine *e, int timeout_ms) {
 static int uring_start(struct engine *e) {
         struct uring_engine *u = (struct uring_engine *) e;
 
-        return io_uring_enable_rings(&u->ring);
+        /* liburing 2.3 forgets to export io_uring_enable_rings(). */
+        return io_uring_register((unsigned) u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 static void uring_free(struct engine *e) {

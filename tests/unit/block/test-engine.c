@@ -1,0 +1,416 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Proves of both I/O engines: errors of the host come back as what they are (bad descriptors, full file systems, files that were
+ * cut), nothing is lost or done twice, random operations leave the file as a model of it in memory, requests can be started from
+ * done(), draining ends at its time limit, and a host that forbids io_uring gets the synchronous engine.
+ */
+
+#include "devices/block/engine-private.h"
+#include "hypervisor/fd.h"
+#include "tests/unit/block/support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static void test_bad_descriptors(gconstpointer kind) {
+        struct engine *e = test_engine_new(GPOINTER_TO_INT(kind), 4, -1);
+        autofd fd = test_file_new(4096, O_RDWR);
+        autofd write_only = test_file_reopen(fd, O_WRONLY);
+        autofd read_only = test_file_reopen(fd, O_RDONLY);
+        char buf[512] = { 0 };
+        struct test_req t;
+
+        if (!e)
+                return;
+        test_req_init(&t, BLOCK_READ, 0, buf, sizeof(buf));
+        g_assert_cmpint(test_engine_run(e, write_only, &t), ==, -EBADF);
+        test_req_init(&t, BLOCK_WRITE, 0, buf, sizeof(buf));
+        g_assert_cmpint(test_engine_run(e, read_only, &t), ==, -EBADF);
+        test_req_init(&t, BLOCK_FLUSH, 0, NULL, 0);
+        g_assert_cmpint(test_engine_run(e, 987654, &t), ==, -EBADF);
+        test_req_init(&t, BLOCK_ZERO, 0, NULL, 512);
+        g_assert_cmpint(test_engine_run(e, read_only, &t), ==, -EBADF);
+        engine_free(e);
+}
+
+/* Reads across and behind the end fail and leave the iovec as it was. */
+static void test_cut_file(gconstpointer kind) {
+        struct engine *e = test_engine_new(GPOINTER_TO_INT(kind), 4, -1);
+        autofd fd = test_file_new(1000, O_RDWR);
+        char buf[512];
+        struct test_req t;
+
+        if (!e)
+                return;
+        test_req_init(&t, BLOCK_READ, 488, buf, sizeof(buf));
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, 0);
+        test_req_init(&t, BLOCK_READ, 512, buf, sizeof(buf));
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, -EIO);
+        test_req_init(&t, BLOCK_READ, 1024, buf, sizeof(buf));
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, -EIO);
+        engine_free(e);
+}
+
+static void test_file_size_limit(gconstpointer kind) {
+        struct engine *e = test_engine_new(GPOINTER_TO_INT(kind), 4, -1);
+        autofd fd = test_file_new(1024, O_RDWR);
+        struct rlimit before, limit;
+        char buf[1024] = { 0 };
+        struct test_req t;
+
+        if (!e)
+                return;
+        g_assert_cmpint(getrlimit(RLIMIT_FSIZE, &before), ==, 0);
+        limit = (struct rlimit){ 1536, before.rlim_max };
+        g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &limit), ==, 0);
+        /* The first half fits, the rest does not: a short write, then the error. */
+        test_req_init(&t, BLOCK_WRITE, 1024, buf, sizeof(buf));
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, -EFBIG);
+        g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &before), ==, 0);
+        engine_free(e);
+}
+
+static void test_no_space(gconstpointer kind) {
+        const char *dir = g_getenv("CHVD_TEST_SMALL_FS");
+        struct engine *e;
+        g_autofree char *path = NULL;
+        g_autofree char *buf = g_malloc0(256 * 1024);
+        struct test_req t;
+
+        if (!dir) {
+                g_test_skip("no right to mount a small tmpfs in a namespace of our own");
+                return;
+        }
+        e = test_engine_new(GPOINTER_TO_INT(kind), 4, -1);
+        if (!e)
+                return;
+        path = g_build_filename(dir, "disk", NULL);
+
+        autofd fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+        g_assert_cmpint(fd, >=, 0);
+        g_assert_cmpint(ftruncate(fd, 1024 * 1024), ==, 0);
+        test_req_init(&t, BLOCK_WRITE, 0, buf, 256 * 1024);
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, -ENOSPC);
+        test_req_init(&t, BLOCK_READ, 0, buf, 256 * 1024);
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, 0);
+        engine_free(e);
+}
+
+/* Splits requests of random iovecs at random places: every byte is handed out once, in order, and the iovecs end as they began. */
+static void test_advance(void) {
+        struct iovec iov[16], copy[16];
+        static char memory[4096];
+
+        for (int round = 0; round < 2000; round++) {
+                struct block_req req = { .op = BLOCK_READ, .iov = iov };
+                struct engine e = { 0 };
+                char *at = memory;
+
+                req.n_iov = (unsigned) g_test_rand_int_range(1, G_N_ELEMENTS(iov) + 1);
+                for (unsigned i = 0; i < req.n_iov; i++) {
+                        iov[i] = (struct iovec){ at, (size_t) g_test_rand_int_range(1, 256) };
+                        at += iov[i].iov_len;
+                        req.len += iov[i].iov_len;
+                }
+                memcpy(copy, iov, sizeof(iov));
+                block_req_begin(&req);
+                for (;;) {
+                        uint64_t left = req.len - req.moved;
+                        size_t n = (size_t) g_test_rand_int_range(1, (gint32) left + 1);
+
+                        g_assert_true(iov[req.iov_at].iov_base == memory + req.moved);
+                        if (block_req_advance(&req, n))
+                                break;
+                        /* Now and then it ends in the middle. */
+                        if (g_test_rand_int_range(0, 8) == 0)
+                                break;
+                }
+                engine_complete(&e, &req, 0);
+                g_assert_true(e.finished.first == &req && e.finished.last == &req);
+                g_assert_cmpint(memcmp(copy, iov, req.n_iov * sizeof(iov[0])), ==, 0);
+        }
+}
+
+#define DISK (256u * 1024u)
+#define BATCH 32u
+
+struct random_op {
+        struct test_req t;
+        struct iovec iov[8];
+        uint8_t *buf;
+};
+
+/* One operation in its own part of the disk, so that the order within the batch does not matter. */
+static void random_op_start(struct random_op *op, struct engine *e, int fd, unsigned part) {
+        static const enum block_op kinds[] = { BLOCK_READ,  BLOCK_READ,    BLOCK_WRITE, BLOCK_WRITE,
+                                               BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_ZERO };
+        unsigned size = DISK / BATCH;
+        unsigned first = (unsigned) g_test_rand_int_range(0, (gint32) size - 1);
+        unsigned len = (unsigned) g_test_rand_int_range(1, (gint32) (size - first) + 1), used = 0;
+        enum block_op kind = kinds[g_test_rand_int_range(0, G_N_ELEMENTS(kinds))];
+
+        test_req_init(&op->t, kind, part * size + first, op->buf, len);
+        op->t.req.fd = fd;
+        op->t.req.dsync = g_test_rand_bit();
+        op->t.req.iov = op->iov;
+        op->t.req.n_iov = 0;
+        for (unsigned i = 0; i < G_N_ELEMENTS(op->iov) && used < len; i++) {
+                unsigned n = (unsigned) g_test_rand_int_range(1, (gint32) (len - used) + 1);
+
+                if (i == G_N_ELEMENTS(op->iov) - 1)
+                        n = len - used;
+                op->iov[i] = (struct iovec){ op->buf + used, n };
+                op->t.req.n_iov = i + 1;
+                used += n;
+        }
+        for (unsigned i = 0; kind == BLOCK_WRITE && i < len; i++)
+                op->buf[i] = (uint8_t) g_test_rand_int();
+        engine_queue(e, &op->t.req);
+}
+
+static void random_op_check(const struct random_op *op, uint8_t *model) {
+        const struct block_req *req = &op->t.req;
+
+        g_assert_cmpint(op->t.result, ==, 0);
+        g_assert_cmpuint(op->t.done, ==, 1);
+        if (req->op == BLOCK_WRITE)
+                memcpy(model + req->offset, op->buf, req->len);
+        else if (req->op == BLOCK_DISCARD || req->op == BLOCK_ZERO)
+                memset(model + req->offset, 0, req->len);
+        else if (req->op == BLOCK_READ)
+                g_assert_cmpint(memcmp(model + req->offset, op->buf, req->len), ==, 0);
+}
+
+static void test_random(gconstpointer kind) {
+        autofd fd = test_file_new(DISK, O_RDWR);
+        struct engine *e = test_engine_new(GPOINTER_TO_INT(kind), BATCH, fd);
+        g_autofree uint8_t *model = g_malloc(DISK), *memory = g_malloc(DISK);
+        static struct random_op ops[BATCH];
+
+        if (!e)
+                return;
+        for (unsigned i = 0; i < DISK; i++)
+                model[i] = test_file_byte(i);
+        for (int round = 0; round < 100; round++) {
+                for (unsigned i = 0; i < BATCH; i++) {
+                        ops[i].buf = memory + i * (DISK / BATCH);
+                        random_op_start(&ops[i], e, fd, i);
+                }
+                g_assert_cmpuint(engine_in_flight(e), ==, BATCH);
+                engine_submit(e);
+                g_assert_cmpint(engine_drain(e, -1), ==, 0);
+                for (unsigned i = 0; i < BATCH; i++)
+                        random_op_check(&ops[i], model);
+        }
+        g_assert_cmpint(pread(fd, memory, DISK, 0), ==, DISK);
+        g_assert_cmpint(memcmp(memory, model, DISK), ==, 0);
+        engine_free(e);
+}
+
+struct chain {
+        struct test_req t;
+        struct engine *e;
+        unsigned left;
+        char buf[512];
+};
+
+static void chain_next(struct block_req *req, int result) {
+        struct chain *c = (struct chain *) req;
+
+        g_assert_cmpint(result, ==, 0);
+        if (c->left-- > 0)
+                engine_queue(c->e, req);
+}
+
+/* done() may start its own request again. */
+static void test_restart_from_done(gconstpointer kind) {
+        autofd fd = test_file_new(4096, O_RDWR);
+        struct chain c = { .e = test_engine_new(GPOINTER_TO_INT(kind), 1, fd), .left = 1000 };
+
+        if (!c.e)
+                return;
+        test_req_init(&c.t, BLOCK_READ, 512, c.buf, sizeof(c.buf));
+        c.t.req.fd = fd;
+        c.t.req.done = chain_next;
+        engine_queue(c.e, &c.t.req);
+        g_assert_cmpint(engine_drain(c.e, -1), ==, 0);
+        g_assert_cmpuint(c.left, ==, UINT_MAX);
+        g_assert_cmpint(c.buf[0], ==, test_file_byte(512));
+        engine_free(c.e);
+}
+
+/* More requests than the engine was made for still all end. */
+static void test_more_than_depth(gconstpointer kind) {
+        autofd fd = test_file_new(4096, O_RDWR);
+        struct engine *e = test_engine_new(GPOINTER_TO_INT(kind), 2, fd);
+        struct test_req t[16];
+        char buf[16][64];
+
+        if (!e)
+                return;
+        for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+                test_req_init(&t[i], BLOCK_READ, i * 64, buf[i], 64);
+                t[i].req.fd = fd;
+                engine_queue(e, &t[i].req);
+        }
+        g_assert_cmpint(engine_drain(e, -1), ==, 0);
+        for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+                g_assert_cmpint(t[i].result, ==, 0);
+                g_assert_cmpuint(t[i].done, ==, 1);
+                g_assert_cmpint((uint8_t) buf[i][1], ==, test_file_byte(i * 64 + 1));
+        }
+        engine_free(e);
+}
+
+/* A read that has nothing to read yet keeps a drain waiting, to its limit and no longer. */
+static void test_drain_limit(void) {
+        struct engine *e = test_engine_new(ENGINE_URING, 4, -1);
+        struct test_req t;
+        char buf[4];
+        int ends[2];
+
+        if (!e)
+                return;
+        g_assert_cmpint(pipe(ends), ==, 0);
+        test_req_init(&t, BLOCK_READ, 0, buf, sizeof(buf));
+        t.req.fd = ends[0];
+        engine_queue(e, &t.req);
+        g_assert_cmpint(engine_drain(e, 20), ==, -ETIMEDOUT);
+        g_assert_cmpuint(engine_in_flight(e), ==, 1);
+        g_assert_cmpint(write(ends[1], "abcd", 4), ==, 4);
+        g_assert_cmpint(engine_drain(e, -1), ==, 0);
+        g_assert_cmpint(t.result, ==, 0);
+        g_assert_cmpint(memcmp(buf, "abcd", 4), ==, 0);
+        (void) close(ends[0]);
+        (void) close(ends[1]);
+        engine_free(e);
+}
+
+/* A kernel that takes no more entries: requests are done all the same. The ring's descriptor is replaced by one that
+ * io_uring_enter() refuses. */
+static void test_refused_by_kernel(void) {
+        autofd fd = test_file_new(4096, O_RDWR);
+        struct engine *e = test_engine_new(ENGINE_URING, 4, -1);
+        autofd ring = -1, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        struct test_req t[3];
+        char buf[3][512];
+
+        if (!e)
+                return;
+        ring = dup(engine_poll_fd(e));
+        g_assert_cmpint(dup2(null, engine_poll_fd(e)), >=, 0);
+        for (unsigned i = 0; i < 3; i++) {
+                test_req_init(&t[i], BLOCK_READ, i * 512, buf[i], 512);
+                t[i].req.fd = fd;
+                engine_queue(e, &t[i].req);
+        }
+        engine_submit(e);
+        g_assert_cmpuint(engine_reap(e), ==, 3);
+        for (unsigned i = 0; i < 3; i++) {
+                g_assert_cmpint(t[i].result, ==, 0);
+                g_assert_cmpint((uint8_t) buf[i][0], ==, test_file_byte(i * 512));
+        }
+        g_assert_cmpint(dup2(ring, engine_poll_fd(e)), >=, 0);
+        engine_free(e);
+}
+
+static void *forbidden_thread(void *fd) {
+        scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+        g_autoptr(GError) error = NULL;
+        struct engine *e;
+        struct test_req t;
+        char buf[16];
+
+        g_assert_cmpint(seccomp_rule_add(
+                                        filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(io_uring_setup), 0),
+                        ==, 0);
+        if (seccomp_load(filter) < 0) {
+                g_test_skip("seccomp is not available");
+                seccomp_release(filter);
+                return NULL;
+        }
+        seccomp_release(filter);
+
+        g_assert_null(engine_new(ENGINE_URING, 4, -1, &error));
+        g_assert_nonnull(error);
+        e = test_engine_new(ENGINE_AUTO, 4, -1);
+        g_assert_cmpint(engine_poll_fd(e), ==, -1);
+        test_req_init(&t, BLOCK_READ, 1, buf, sizeof(buf));
+        g_assert_cmpint(test_engine_run(e, GPOINTER_TO_INT(fd), &t), ==, 0);
+        g_assert_cmpint(buf[0], ==, 1);
+        engine_free(e);
+        return NULL;
+}
+
+static void test_uring_forbidden(void) {
+        autofd fd = test_file_new(4096, O_RDWR);
+
+        (void) g_thread_join(g_thread_new("forbidden", forbidden_thread, GINT_TO_POINTER(fd)));
+}
+
+static void test_names(void) {
+        for (int i = 0; i < ENGINE_KIND_MAX; i++)
+                g_assert_cmpint(engine_kind_from_string(engine_kind_to_string(i)), ==, i);
+        for (int i = 0; i < BLOCK_OP_MAX; i++)
+                g_assert_cmpint(block_op_from_string(block_op_to_string(i)), ==, i);
+        g_assert_cmpint(engine_kind_from_string("aio"), ==, ENGINE_KIND_INVALID);
+        g_assert_cmpint(block_op_from_string(""), ==, BLOCK_OP_INVALID);
+        g_assert_null(engine_kind_to_string(ENGINE_KIND_MAX));
+        g_assert_null(block_op_to_string(BLOCK_OP_INVALID));
+}
+
+/* Before any thread exists, because a namespace of one thread would be of no use to the others. */
+static void mount_small_fs(void) {
+        g_autofree char *dir = g_dir_make_tmp("chvd-block-XXXXXX", NULL);
+
+        if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+            mount("tmpfs", dir, "tmpfs", 0, "size=64k") == 0) {
+                g_setenv("CHVD_TEST_SMALL_FS", dir, TRUE);
+                return;
+        }
+        (void) rmdir(dir);
+}
+
+static void add_for_both(const char *name, GTestDataFunc fn) {
+        for (int kind = ENGINE_URING; kind <= ENGINE_SYNC; kind++) {
+                g_autofree char *path =
+                                g_strdup_printf("/engine/%s/%s", engine_kind_to_string(kind), name);
+
+                g_test_add_data_func(path, GINT_TO_POINTER(kind), fn);
+        }
+}
+
+int main(int argc, char **argv) {
+        int r;
+
+        mount_small_fs();
+        (void) signal(SIGXFSZ, SIG_IGN);
+        g_test_init(&argc, &argv, NULL);
+        add_for_both("bad-descriptors", test_bad_descriptors);
+        add_for_both("cut-file", test_cut_file);
+        add_for_both("file-size-limit", test_file_size_limit);
+        add_for_both("no-space", test_no_space);
+        add_for_both("random", test_random);
+        add_for_both("restart-from-done", test_restart_from_done);
+        add_for_both("more-than-depth", test_more_than_depth);
+        g_test_add_func("/engine/advance", test_advance);
+        g_test_add_func("/engine/drain-limit", test_drain_limit);
+        g_test_add_func("/engine/refused-by-kernel", test_refused_by_kernel);
+        g_test_add_func("/engine/uring-forbidden", test_uring_forbidden);
+        g_test_add_func("/engine/names", test_names);
+        r = g_test_run();
+        if (g_getenv("CHVD_TEST_SMALL_FS")) {
+                (void) umount2(g_getenv("CHVD_TEST_SMALL_FS"), MNT_DETACH);
+                (void) rmdir(g_getenv("CHVD_TEST_SMALL_FS"));
+        }
+        return r;
+}
