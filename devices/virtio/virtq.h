@@ -12,12 +12,13 @@
  */
 
 #define VIRTQ_SIZE_MAX 32768u
+#define VIRTQ_NO_VECTOR 0xffff
 
 /* Conditions the caller must handle; negative values are errors of ours. */
 enum {
         VIRTQ_E_EMPTY = 1, /* nothing available */
-        VIRTQ_E_BROKEN =
-                        2, /* the guest broke the rules: set NEEDS_RESET, touch the queue no more */
+        /* the guest broke the rules: set NEEDS_RESET, touch the queue no more */
+        VIRTQ_E_BROKEN = 2,
 };
 
 struct virtq {
@@ -32,9 +33,9 @@ struct virtq {
 
         /* State of the device side. */
         uint16_t last_avail; /* next avail entry to take */
+        uint16_t avail_seen; /* the driver's index at our last look; entries below are checked */
         uint16_t used_idx;   /* next used entry to write */
-        uint16_t signalled;  /* used_idx at the last interrupt */
-        bool signalled_valid;
+        uint16_t signalled;  /* used_idx when an interrupt was last considered */
         uint16_t in_flight; /* popped, not yet pushed */
         bool broken;
 
@@ -46,27 +47,30 @@ struct virtq {
 struct virtq_chain {
         uint16_t head;
         uint16_t n_read, n_write; /* iovecs of each kind */
-        uint32_t read_len,
-                        write_len; /* bytes; a chain longer than 4 GiB - 1 is refused as broken */
-        struct iovec *iov;         /* n_read + n_write of them; the caller's array */
+        /* bytes; a chain longer than 4 GiB - 1 is refused as broken */
+        uint32_t read_len, write_len;
+        struct iovec *iov; /* n_read + n_write of them; the caller's array */
         uint16_t iov_max;
 };
 
-/* Checks addresses, alignment and size and maps the rings. 0 or -EINVAL / -EFAULT. */
+/* Checks addresses, alignment and size and maps the rings. 0 or -EINVAL / -EFAULT. The indices are kept: zero
+ * after a reset, others after a restore. */
 int virtq_enable(struct virtq *q);
 void virtq_reset(struct virtq *q); /* keeps mem, max_size, kick_fd */
 
 /* Takes the next chain. chain->iov and iov_max are the caller's; a chain that needs more iovecs than iov_max is
- * broken. 0, VIRTQ_E_EMPTY, VIRTQ_E_BROKEN. Descriptors are copied once. */
+ * broken. 0, VIRTQ_E_EMPTY (also when the queue is not ready), VIRTQ_E_BROKEN. Descriptors are copied
+ * once; empty ones are left out. A buffer across neighbouring memory regions makes one iovec in each. */
 int virtq_pop(struct virtq *q, struct virtq_chain *chain);
 
 /* Puts the last popped chain back, as if it had not been taken. */
 void virtq_unpop(struct virtq *q);
 
-/* Returns a chain with len bytes written by the device. Visible to the guest at once; no interrupt. */
+/* Returns a chain with len bytes written by the device. Visible to the guest at once; no interrupt. On a
+ * broken queue it does nothing. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
 
-/* Whether the driver wants an interrupt for what was pushed since the last call that said so (2.7.7, 2.7.10). */
+/* Whether the driver wants an interrupt for what was pushed since the last call (2.7.7, 2.7.10). */
 bool virtq_want_interrupt(struct virtq *q);
 
 /* Asks for no more / for further notifications. enable returns true when chains came in meanwhile: the caller goes on
