@@ -1,0 +1,57 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "daemon/vmm/machine.h"
+#include "devices/acpi/acpi.h"
+#include "devices/iothread.h"
+#include "devices/legacy/legacy.h"
+#include "devices/virtio/devices.h"
+#include "devices/virtio/pci-transport.h"
+#include "hypervisor/vcpu.h"
+
+/* The inside of a machine, shared by the files that build it. */
+
+typedef struct {
+        struct device *device;
+        const struct pci_device *pci; /* NULL: not on PCI */
+        GVariant *config;             /* a{sv} */
+} MachineDevice;
+
+typedef struct {
+        hv_vm *vm;
+        enum hv_space space;
+} MachineSpace;
+
+struct Machine {
+        MachineParts parts;
+        GArray *resources; /* of ChvResource */
+
+        /* In the order they are made; freed backwards. */
+        gmem *memory;
+        hv *hv;
+        hv_vm *vm;
+        MachineSpace pio_space, mmio_space;
+        bus *pio, *mmio;
+        struct arch_layout layout;
+        iothread *io; /* of the devices that have no thread of their own */
+        pci_segment **segments;
+        struct arch_pci_segment *segment_layouts;
+        size_t n_segments;
+        GArray *devices; /* of MachineDevice, in order of creation */
+        struct device *ioapic, *ged;
+        vcpus *vcpus;
+
+        bool paused;
+        int ended;       /* atomic: the guest has asked for its end already */
+        int debug_codes; /* atomic: reported so far */
+};
+
+/* machine-devices.c: everything on the buses. On failure the caller frees the machine. */
+bool machine_add_devices(Machine *machine, GError **error);
+
+/* machine-boot.c: tables, payload, first instruction. */
+bool machine_load(Machine *machine, GError **error);
+
+/* A request of the guest's to end this machine; only the first counts. Any thread. */
+void machine_request(Machine *machine, const char *what, const char *message);

@@ -1,0 +1,41 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "daemon/vmm/console.h"
+#include "daemon/vmm/events.h"
+#include "daemon/vmm/fd-table.h"
+#include "dbus/config.h"
+
+/*
+ * One machine: guest memory, vCPUs, buses and devices, built from a configuration and the descriptors it
+ * needs. It is made, runs, and is freed; a guest's reset makes a new one from the same parts. Main thread.
+ */
+
+typedef struct Machine Machine;
+
+/* What a machine is built from; everything must outlive it. A console that is NULL is off. */
+typedef struct {
+        const ChvConfig *config; /* complete and valid */
+        const FdTable *fds;      /* "kvm" and what chv_config_resources() names */
+        Events *events;
+        Console *serial, *console, *debug_console;
+} MachineParts;
+
+/* Paused at its first instruction. On failure nothing stays behind. */
+Machine *machine_new(const MachineParts *parts, GError **error);
+void machine_free(Machine *machine);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Machine, machine_free)
+
+/* Idempotent. Pause returns when no vCPU is in the guest and no device touches memory. */
+bool machine_pause(Machine *machine, GError **error);
+void machine_resume(Machine *machine);
+
+void machine_press_power_button(Machine *machine);
+bool machine_nmi(Machine *machine, GError **error);
+
+/* a(sssa{sv}): id, kind, PCI address or "", configuration. Floating. */
+GVariant *machine_devices(Machine *machine);
+
+/* a{sa{st}}: device id → counter → value. Floating. */
+GVariant *machine_counters(Machine *machine);

@@ -1,0 +1,443 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The worker's side of the private interface. It holds what outlives a machine (configuration, descriptors,
+ * consoles) and at most one machine made of it. A guest's reset replaces the machine, a guest's power-off or failure ends the
+ * worker after the state and the event have gone out; chvd reads the rest from the exit status.
+ *
+ * Whatever arrives is checked again here: chvd is trusted to be honest, not to be without faults.
+ */
+
+#include "daemon/vmm/service.h"
+
+#include "daemon/vmm/machine.h"
+#include "dbus/error.h"
+#include "dbus/generated.h"
+#include "dbus/state.h"
+
+#define OBJECT_PATH "/org/cloudhypervisor/Vmm"
+
+enum {
+        CONSOLE_SERIAL,
+        CONSOLE_VIRTIO,
+        CONSOLE_DEBUG,
+        CONSOLE_MAX
+};
+
+struct VmmService {
+        GDBusConnection *connection;
+        ChvVmm *skeleton;
+        void (*finished)(void *opaque, int status);
+        void *opaque;
+        bool ending;
+        bool replacing; /* a machine is being replaced: what its vCPUs still ask for is void */
+
+        ChvConfig *config;
+        FdTable *fds;
+        Console *consoles[CONSOLE_MAX];
+        Events *events;
+        Machine *machine;
+};
+
+static const char *const console_keys[CONSOLE_MAX] = { "serial", "console", "debug_console" };
+
+static void
+emit(VmmService *service,
+     gint64 time_us,
+     const char *source,
+     const char *event,
+     GVariant *properties) {
+        chv_vmm_emit_event(service->skeleton, (guint64) time_us, source, event, properties);
+}
+
+static void emit_vm(VmmService *service, const char *event, const char *message) {
+        GVariantDict dict;
+
+        g_variant_dict_init(&dict, NULL);
+        if (message)
+                g_variant_dict_insert(&dict, "message", "s", message);
+        emit(service, g_get_real_time(), "vm", event, g_variant_dict_end(&dict));
+}
+
+static void set_state(VmmService *service, ChvVmState state, const char *reason) {
+        chv_vmm_set_state(service->skeleton, chv_vm_state_to_string(state));
+        chv_vmm_set_state_reason(service->skeleton, reason);
+        g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(service->skeleton));
+}
+
+static void drop_machine(VmmService *service) {
+        if (!service->machine)
+                return;
+        service->replacing = true;
+        g_clear_pointer(&service->machine, machine_free);
+        events_flush(service->events);
+        service->replacing = false;
+}
+
+static void on_flushed(GObject *source, GAsyncResult *result, gpointer data) {
+        VmmService *service = data;
+        bool failed = g_strcmp0(chv_vmm_get_state(service->skeleton), "failed") == 0;
+
+        (void) g_dbus_connection_flush_finish(G_DBUS_CONNECTION(source), result, NULL);
+        service->finished(service->opaque, failed ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+/* The last words: nothing is done after them but to let them reach chvd. */
+static void end(VmmService *service, ChvVmState state, const char *event, const char *reason) {
+        if (service->ending)
+                return;
+        service->ending = true;
+        drop_machine(service);
+        for (unsigned i = 0; i < CONSOLE_MAX; i++)
+                if (service->consoles[i])
+                        console_flush(service->consoles[i]);
+        set_state(service, state, reason);
+        emit_vm(service, event, reason);
+        g_dbus_connection_flush(service->connection, /* cancellable= */ NULL, on_flushed, service);
+}
+
+static bool build_machine(VmmService *service, GError **error) {
+        MachineParts parts = {
+                .config = service->config,
+                .fds = service->fds,
+                .events = service->events,
+                .serial = service->consoles[CONSOLE_SERIAL],
+                .console = service->consoles[CONSOLE_VIRTIO],
+                .debug_console = service->consoles[CONSOLE_DEBUG],
+        };
+
+        service->machine = machine_new(&parts, error);
+        return service->machine != NULL;
+}
+
+static void replace_machine(VmmService *service) {
+        g_autoptr(GError) error = NULL;
+
+        emit_vm(service, "rebooting", NULL);
+        drop_machine(service);
+        if (!build_machine(service, &error)) {
+                end(service, CHV_VM_STATE_FAILED, "failed", error->message);
+                return;
+        }
+        machine_resume(service->machine);
+        set_state(service, CHV_VM_STATE_RUNNING, "");
+        emit_vm(service, "rebooted", NULL);
+}
+
+static void
+on_event(void *opaque,
+         gint64 time_us,
+         const char *source,
+         const char *event,
+         GVariant *properties) {
+        VmmService *service = opaque;
+        const char *message = "";
+
+        if (!g_str_equal(source, EVENTS_MACHINE)) {
+                emit(service, time_us, source, event, properties);
+                return;
+        }
+        if (service->replacing || service->ending)
+                return;
+        (void) g_variant_lookup(properties, "message", "&s", &message);
+        if (g_str_equal(event, "reset"))
+                replace_machine(service);
+        else if (g_str_equal(event, "power-off"))
+                end(service, CHV_VM_STATE_SHUTDOWN, "shutdown", "the guest powered off");
+        else
+                end(service, CHV_VM_STATE_FAILED, "failed", message);
+}
+
+static bool has_machine(VmmService *service, GDBusMethodInvocation *invocation) {
+        if (service->machine)
+                return true;
+        g_dbus_method_invocation_return_error(
+                        invocation, CHV_ERROR, CHV_ERROR_INVALID_STATE,
+                        "The worker has no machine");
+        return false;
+}
+
+static const ChvConsoleConfig *console_config(const ChvConfig *config, unsigned which) {
+        switch (which) {
+        case CONSOLE_SERIAL:
+                return &config->serial;
+        case CONSOLE_VIRTIO:
+                return &config->console;
+        default:
+                return &config->debug_console;
+        }
+}
+
+static bool build_consoles(VmmService *service, GError **error) {
+        for (unsigned i = 0; i < CONSOLE_MAX; i++) {
+                const ChvConsoleConfig *config = console_config(service->config, i);
+
+                if (config->mode == CHV_CONSOLE_OFF)
+                        continue;
+                service->consoles[i] =
+                                console_new(console_keys[i], config->mode,
+                                            fd_table_get(service->fds, console_keys[i]), error);
+                if (!service->consoles[i])
+                        return false;
+        }
+        return true;
+}
+
+static void forget(VmmService *service) {
+        drop_machine(service);
+        for (unsigned i = 0; i < CONSOLE_MAX; i++)
+                g_clear_pointer(&service->consoles[i], console_free);
+        g_clear_pointer(&service->fds, fd_table_free);
+        g_clear_pointer(&service->config, chv_config_free);
+}
+
+static bool
+boot(VmmService *service, GUnixFDList *fd_list, GVariant *config, GVariant *fds, GError **error) {
+        service->config = chv_config_from_variant(config, error);
+        if (!service->config)
+                return false;
+        chv_config_complete(service->config);
+        if (!chv_config_validate(service->config, error))
+                return false;
+        service->fds = fd_table_new(fds, fd_list, error);
+        if (!service->fds)
+                return false;
+        return build_consoles(service, error) && build_machine(service, error);
+}
+
+static GVariant *console_paths(VmmService *service) {
+        GVariantBuilder builder;
+
+        g_variant_builder_init(&builder, G_VARIANT_TYPE("a{ss}"));
+        for (unsigned i = 0; i < CONSOLE_MAX; i++)
+                if (service->consoles[i] && console_path(service->consoles[i]))
+                        g_variant_builder_add(
+                                        &builder, "{ss}", console_keys[i],
+                                        console_path(service->consoles[i]));
+        return g_variant_builder_end(&builder);
+}
+
+static gboolean
+on_boot(ChvVmm *skeleton,
+        GDBusMethodInvocation *invocation,
+        GUnixFDList *fd_list,
+        GVariant *config,
+        GVariant *fds,
+        GVariant *options,
+        VmmService *service) {
+        g_autoptr(GError) error = NULL;
+        gboolean paused = false;
+
+        if (service->config) {
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_INVALID_STATE,
+                                "The worker has a machine already");
+                return true;
+        }
+        if (!boot(service, fd_list, config, fds, &error)) {
+                forget(service);
+                g_dbus_method_invocation_return_gerror(invocation, error);
+                return true;
+        }
+        (void) g_variant_lookup(options, "paused", "b", &paused);
+        if (!paused)
+                machine_resume(service->machine);
+        set_state(service, paused ? CHV_VM_STATE_PAUSED : CHV_VM_STATE_RUNNING, "");
+        chv_vmm_complete_boot(
+                        skeleton, invocation,
+                        /* fd_list= */ NULL, machine_devices(service->machine),
+                        console_paths(service));
+        emit_vm(service, "booted", NULL);
+        return true;
+}
+
+static gboolean on_pause(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
+        g_autoptr(GError) error = NULL;
+
+        if (!has_machine(service, invocation))
+                return true;
+        if (!machine_pause(service->machine, &error)) {
+                g_dbus_method_invocation_return_gerror(invocation, error);
+                return true;
+        }
+        set_state(service, CHV_VM_STATE_PAUSED, "");
+        chv_vmm_complete_pause(skeleton, invocation);
+        emit_vm(service, "paused", NULL);
+        return true;
+}
+
+static gboolean
+on_resume(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
+        if (!has_machine(service, invocation))
+                return true;
+        machine_resume(service->machine);
+        set_state(service, CHV_VM_STATE_RUNNING, "");
+        chv_vmm_complete_resume(skeleton, invocation);
+        emit_vm(service, "resumed", NULL);
+        return true;
+}
+
+static gboolean on_reset(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
+        if (!has_machine(service, invocation))
+                return true;
+        replace_machine(service);
+        if (service->machine)
+                chv_vmm_complete_reset(skeleton, invocation);
+        else
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_FAILED, "Reset: %s",
+                                chv_vmm_get_state_reason(skeleton));
+        return true;
+}
+
+static gboolean
+on_power_button(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
+        if (!has_machine(service, invocation))
+                return true;
+        machine_press_power_button(service->machine);
+        chv_vmm_complete_power_button(skeleton, invocation);
+        return true;
+}
+
+static gboolean on_nmi(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
+        g_autoptr(GError) error = NULL;
+
+        if (!has_machine(service, invocation))
+                return true;
+        if (machine_nmi(service->machine, &error))
+                chv_vmm_complete_nmi(skeleton, invocation);
+        else
+                g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
+}
+
+static gboolean on_quit(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
+        chv_vmm_complete_quit(skeleton, invocation);
+        end(service, CHV_VM_STATE_SHUTDOWN, "shutdown", "powered off");
+        return true;
+}
+
+static gboolean
+on_get_counters(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
+        if (has_machine(service, invocation))
+                chv_vmm_complete_get_counters(
+                                skeleton, invocation, machine_counters(service->machine));
+        return true;
+}
+
+static Console *
+find_console(VmmService *service, GDBusMethodInvocation *invocation, const char *name) {
+        for (unsigned i = 0; i < CONSOLE_MAX; i++) {
+                if (!g_str_equal(name, console_keys[i]))
+                        continue;
+                if (service->consoles[i])
+                        return service->consoles[i];
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_NO_SUCH_DEVICE,
+                                "Console '%s' is off", name);
+                return NULL;
+        }
+        g_dbus_method_invocation_return_error(
+                        invocation, CHV_ERROR, CHV_ERROR_NO_SUCH_DEVICE,
+                        "There is no console '%s' (there are serial, console and debug_console)",
+                        name);
+        return NULL;
+}
+
+static gboolean
+on_open_console(ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                GUnixFDList *fd_list,
+                const char *name,
+                GVariant *options,
+                VmmService *service) {
+        Console *console = find_console(service, invocation, name);
+        gboolean read_only = false, force = false, replay = true;
+        g_autoptr(GUnixFDList) list = NULL;
+        g_autoptr(GError) error = NULL;
+        ConsoleClientFlags flags = 0;
+        int fd;
+
+        if (!console)
+                return true;
+        (void) g_variant_lookup(options, "read-only", "b", &read_only);
+        (void) g_variant_lookup(options, "force", "b", &force);
+        (void) g_variant_lookup(options, "replay", "b", &replay);
+        flags |= read_only ? 0 : CONSOLE_CLIENT_WRITE;
+        flags |= force ? CONSOLE_CLIENT_FORCE : 0;
+        flags |= replay ? CONSOLE_CLIENT_REPLAY : 0;
+        fd = console_open(console, flags, &error);
+        if (fd < 0) {
+                g_dbus_method_invocation_return_gerror(invocation, error);
+                return true;
+        }
+        list = g_unix_fd_list_new_from_array(&fd, 1); /* takes fd */
+        chv_vmm_complete_open_console(skeleton, invocation, list, g_variant_new_handle(0));
+        return true;
+}
+
+static gboolean on_resize_console(
+                ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                const char *name,
+                guint16 columns,
+                guint16 rows,
+                VmmService *service) {
+        Console *console = find_console(service, invocation, name);
+
+        if (!console)
+                return true;
+        console_resize(console, columns, rows);
+        chv_vmm_complete_resize_console(skeleton, invocation);
+        return true;
+}
+
+VmmService *
+vmm_service_new(GDBusConnection *connection,
+                void (*finished)(void *opaque, int status),
+                void *opaque,
+                GError **error) {
+        g_autoptr(VmmService) service = g_new0(VmmService, 1);
+        static const struct {
+                const char *signal;
+                GCallback handler;
+        } methods[] = {
+                { "handle-boot", G_CALLBACK(on_boot) },
+                { "handle-pause", G_CALLBACK(on_pause) },
+                { "handle-resume", G_CALLBACK(on_resume) },
+                { "handle-reset", G_CALLBACK(on_reset) },
+                { "handle-power-button", G_CALLBACK(on_power_button) },
+                { "handle-nmi", G_CALLBACK(on_nmi) },
+                { "handle-quit", G_CALLBACK(on_quit) },
+                { "handle-get-counters", G_CALLBACK(on_get_counters) },
+                { "handle-open-console", G_CALLBACK(on_open_console) },
+                { "handle-resize-console", G_CALLBACK(on_resize_console) },
+        };
+
+        service->connection = g_object_ref(connection);
+        service->finished = finished;
+        service->opaque = opaque;
+        service->events = events_new(on_event, service);
+        service->skeleton = chv_vmm_skeleton_new();
+        chv_vmm_set_state(service->skeleton, chv_vm_state_to_string(CHV_VM_STATE_CREATED));
+        chv_vmm_set_state_reason(service->skeleton, "");
+        for (unsigned i = 0; i < G_N_ELEMENTS(methods); i++)
+                g_signal_connect(service->skeleton, methods[i].signal, methods[i].handler, service);
+        if (!g_dbus_interface_skeleton_export(
+                            G_DBUS_INTERFACE_SKELETON(service->skeleton), connection, OBJECT_PATH,
+                            error))
+                return NULL;
+        return g_steal_pointer(&service);
+}
+
+void vmm_service_free(VmmService *service) {
+        if (!service)
+                return;
+        g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(service->skeleton));
+        forget(service);
+        g_clear_pointer(&service->events, events_free);
+        g_clear_object(&service->skeleton);
+        g_clear_object(&service->connection);
+        g_free(service);
+}
