@@ -36,7 +36,7 @@ struct virtq {
         uint16_t avail_seen; /* the driver's index at our last look; entries below are checked */
         uint16_t used_idx;   /* next used entry to write */
         uint16_t signalled;  /* used_idx when an interrupt was last considered */
-        uint16_t in_flight; /* popped, not yet pushed */
+        uint16_t in_flight;  /* popped, not yet pushed */
         bool broken;
 
         /* Host pointers of the rings, checked when the queue was enabled; whole rings inside one region. */
