@@ -34,7 +34,16 @@ pci_segment *pci_segment_new(const struct pci_segment_config *config, GError **e
 pci_segment *pci_segment_free(pci_segment *s); /* devices must be gone */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(pci_segment, pci_segment_free)
 
-/* Keeps a slot for a device that names it. */
+/* The segment's own state: host bridge and configuration address register, not its devices. vCPUs parked. */
+void pci_segment_reset(pci_segment *s);
+GVariant *pci_segment_save(pci_segment *s);
+bool pci_segment_restore(pci_segment *s, GVariant *state, GError **error);
+
+/* Appends the root bridge (PCxx: windows, interrupt routing) and the board resource that reserves its ECAM to the \_SB scope
+ * that is open in a. */
+void pci_segment_describe(const pci_segment *s, aml *a);
+
+/* Keeps a slot for a device that names it: the first free one is never this one. */
 bool pci_reserve_slot(pci_segment *s, uint8_t slot, GError **error);
 
 enum pci_bar_kind {
@@ -46,6 +55,7 @@ struct pci_bar {
         enum pci_bar_kind kind;
         uint64_t size; /* power of 2; 0: absent */
         uint64_t addr; /* where it answers now; valid when region is mapped */
+        uint64_t home; /* where it was allocated */
         bus_region *region;
         bool mapped;
         const struct io_ops *ops;
@@ -68,8 +78,9 @@ struct pci_device {
         uint8_t wmask[4096]; /* writable bits */
         struct pci_bar bars[PCI_N_BARS];
         struct msix *msix;
-        uint8_t cap_end; /* where the next capability goes */
+        uint16_t cap_end; /* where the next capability goes */
         uint8_t cap_last;
+        uint8_t *power_on; /* config as it was attached; NULL: not attached */
 };
 
 struct pci_ids {
@@ -81,6 +92,9 @@ void pci_device_init(
                 struct pci_device *pci,
                 const struct pci_device_ops *ops,
                 const struct pci_ids *ids);
+
+/* Frees what pci_device_init() and later calls took. Not while attached. */
+void pci_device_release(struct pci_device *pci);
 
 /* Adds a capability of len bytes (body after the two header bytes id, next); returns its offset, writable bits none. */
 uint8_t pci_add_capability(struct pci_device *pci, uint8_t id, const void *body, uint8_t body_len);
@@ -103,14 +117,17 @@ void pci_add_msix(
                 uint32_t table,
                 uint32_t pba);
 
-/* Takes slot (-1: the first free one), allocates and maps the BARs, reserves interrupts. All or nothing. */
+/* Takes slot (-1: the first free one), allocates and maps the BARs (memory decoding is on, as firmware would leave it), reserves
+ * interrupts. All or nothing. */
 bool pci_attach(pci_segment *s, struct pci_device *pci, int slot, GError **error);
 void pci_detach(struct pci_device *pci); /* not attached is fine */
 
 /* "0000:00:03.0"; owned by the caller. */
 char *pci_address(const struct pci_device *pci);
 
-/* Configuration registers and MSI-X back to power-on values, BARs where they were allocated. */
+/* Configuration registers and MSI-X back to power-on values, BARs where they were allocated. Attached, vCPUs parked; the
+ * same for save and restore. The state's type is PCI_STATE_TYPE, to be a member of the device's own. */
+#define PCI_STATE_TYPE "(uyataya(uuuu)ay)"
 void pci_reset(struct pci_device *pci);
 GVariant *pci_save(struct pci_device *pci);
 bool pci_restore(struct pci_device *pci, GVariant *state, GError **error);
