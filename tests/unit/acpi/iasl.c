@@ -81,7 +81,7 @@ char *iasl_round_trip(const void *table, size_t len) {
         dir = g_dir_make_tmp("chv-iasl-XXXXXX", /* error= */ NULL);
         g_assert_nonnull(dir);
         text = disassemble(dir, table, len);
-        run(dir, "-ve", "out.dsl");
+        run(dir, "-vr", "out.dsl");
         aml = g_build_filename(dir, "out.aml", NULL);
         g_file_get_contents(aml, &again, &again_len, &error);
         g_assert_no_error(error);
