@@ -47,7 +47,9 @@ struct intc_ops {
         void (*msi_free)(struct intc *c, struct msi_source *sources, size_t n);
 
         /* Connects (msg) or disconnects (NULL: masked, unused) the source's message. While it is disconnected the
-         * eventfd only counts, and the caller may read it to learn what is pending. */
+         * eventfd (non-blocking) only counts, and the caller may read it to learn what is pending; what is left in it is
+         * delivered when the source is connected again. -EINVAL: the guest's address is none of an interrupt
+         * controller; the source is then disconnected. */
         int (*msi_set)(struct intc *c, struct msi_source *source, const struct msi_msg *msg);
 
         /* Delivers a message at once, without a source. 0 or negative errno. */

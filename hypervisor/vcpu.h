@@ -52,7 +52,8 @@ struct vcpus_config {
 /* Where the first vCPU starts, as the loader left it (hypervisor/arch.h). */
 struct boot_entry;
 
-/* Creates config->max vCPUs, their CPUID and model-specific state; threads are started but parked. */
+/* Creates the config->boot vCPUs that are present from the start, and their CPUID; APIC ids and topology leave room
+ * for config->max. Threads are started but parked. */
 vcpus *
 vcpus_new(hv_vm *vm,
           const struct vcpus_config *config,
@@ -66,7 +67,8 @@ vcpus *vcpus_free(vcpus *v);
 /* Sets every vCPU to its state at power-on, the first at entry. Only while parked. */
 bool vcpus_boot(vcpus *v, const struct boot_entry *entry, GError **error);
 
-/* Lets the vCPUs run / brings every one out of the guest and waits until all are parked (no handler runs then). */
+/* Lets the vCPUs run / brings every one out of the guest and waits until all are parked (no handler runs then). Guest time goes on
+ * during a pause; the guest is told of the gap, so that its watchdogs stay quiet. */
 void vcpus_resume(vcpus *v);
 void vcpus_pause(vcpus *v);
 bool vcpus_paused(const vcpus *v);

@@ -66,11 +66,13 @@ int hv_vm_doorbell(struct hv_vm *vm, const struct hv_doorbell *bell, bool assign
 int hv_vm_map(struct hv_vm *vm, gaddr base, uint64_t size, void *host, bool readonly);
 int hv_vm_unmap(struct hv_vm *vm, gaddr base, uint64_t size);
 
-/* Dirty logging of guest writes; the bitmap is per region of gmem, one uint64_t for 64 pages. */
+/* Dirty logging of guest writes; the bitmap is per region of gmem, one uint64_t for 64 pages. take moves the log's bits
+ * into it (ORed). */
 bool hv_vm_log_dirty(struct hv_vm *vm, bool on, GError **error);
 bool hv_vm_take_dirty(struct hv_vm *vm, size_t region, uint64_t *bitmap, GError **error);
 
-/* Clock and interrupt controller state of the stopped machine. hv_vm_save: floating ref. */
+/* The stopped machine's clock; interrupt routes are set again by who set them first. hv_vm_save: floating ref. Restore
+ * it before the vCPUs: the time since the save, which guest clocks catch up on, is taken here. */
 GVariant *hv_vm_save(struct hv_vm *vm, GError **error);
 bool hv_vm_restore(struct hv_vm *vm, GVariant *state, GError **error);
 
