@@ -12,7 +12,7 @@
  * rows. Keys and defaults: reference 1.1-1.11.
  *
  * Strings are owned by the configuration, NULL when not given. Paths stay paths here; what was opened for them travels beside
- * the configuration, named by chv_config_fd_name().
+ * the configuration, named by chv_config_resources().
  */
 
 typedef enum {
@@ -86,7 +86,7 @@ typedef struct {
 
 typedef struct {
         ChvPciCommon pci;
-        char *tap; /* host interface */
+        char *tap; /* host interface; "vmtap%d": a new one named by the kernel */
         char *ip, *mask;
         char *mac, *host_mac; /* canonical aa:bb:cc:dd:ee:ff; mac is filled in by chv_config_complete */
         uint16_t mtu;         /* 0: not given */
@@ -133,6 +133,7 @@ typedef struct {
 
 /* Defaults only. */
 ChvConfig *chv_config_new(void);
+void chv_config_set_name(ChvConfig *config, const char *name); /* copies it */
 void chv_config_free(ChvConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvConfig, chv_config_free)
 
@@ -153,6 +154,9 @@ char **chv_config_to_options(const ChvConfig *config);
 
 /* Fills in what depends on other options or is automatic: max_vcpus, device ids, MAC addresses (random, locally administered), platform.uuid. */
 void chv_config_complete(ChvConfig *config);
+
+/* Paths that do not begin with '/' are taken as relative to directory, which is absolute. For clients. */
+void chv_config_resolve_paths(ChvConfig *config, const char *directory);
 
 /* Rules across options (reference 1.15). */
 bool chv_config_validate(const ChvConfig *config, GError **error);

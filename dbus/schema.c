@@ -1,0 +1,538 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The table of options: the only place where an option of a VM's configuration is declared. Readers, writers,
+ * defaults, ranges and messages of every codec come from these rows, and so do chvctl's help, the shell completion
+ * and the tables of the manual. To add an option, add a field to its struct and a row here.
+ *
+ * Keys, defaults and ranges: reference 1.1-1.11. The order of rows is the order in which options are written, and
+ * the order in which they are stored when read: a console's mode comes before its path.
+ */
+
+#include "dbus/schema.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "dbus/config.h"
+
+#define KIB(n) ((uint64_t) (n) << 10)
+#define MIB(n) ((uint64_t) (n) << 20)
+#define TIB(n) ((uint64_t) (n) << 40)
+
+#define LENGTH_PATH .min = 1, .max = 4095
+
+static const ChvOption cpus[] = {
+        { .key = "boot_vcpus",
+          .cli = "boot",
+          .type = CHV_OPT_U32,
+          .fallback = "1",
+          .min = 1,
+          .max = 8192,
+          .doc = "vCPUs present when the guest starts",
+          .offset = offsetof(ChvCpusConfig, boot_vcpus) },
+        { .key = "max_vcpus",
+          .cli = "max",
+          .type = CHV_OPT_U32,
+          .min = 1,
+          .max = 8192,
+          .doc = "upper bound for adding vCPUs later; as many as at boot when not given",
+          .offset = offsetof(ChvCpusConfig, max_vcpus) },
+        { .key = "topology",
+          .type = CHV_OPT_TOPOLOGY,
+          .doc = "threads per core, cores per die, dies per package, packages",
+          .offset = offsetof(ChvCpusConfig, topology) },
+        { .key = "kvm_hyperv",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "Hyper-V enlightenments, for Windows guests",
+          .offset = offsetof(ChvCpusConfig, kvm_hyperv) },
+        { .key = "max_phys_bits",
+          .type = CHV_OPT_U8,
+          .fallback = "46",
+          .min = 32,
+          .max = 52,
+          .unit = "bits",
+          .doc = "cap on the width of guest physical addresses",
+          .offset = offsetof(ChvCpusConfig, max_phys_bits) },
+        { .key = "affinity",
+          .type = CHV_OPT_CPU_AFFINITY,
+          .doc = "host CPUs that each vCPU thread may run on",
+          .offset = offsetof(ChvCpusConfig, affinity) },
+        { .key = "features",
+          .type = CHV_OPT_FEATURES,
+          .choices = "amx",
+          .doc = "CPU features that must be asked for",
+          .offset = offsetof(ChvCpusConfig, amx) },
+        { .key = "nested",
+          .type = CHV_OPT_BOOL,
+          .fallback = "on",
+          .doc = "let the guest run virtual machines of its own",
+          .offset = offsetof(ChvCpusConfig, nested) },
+};
+
+static const ChvOption memory[] = {
+        { .key = "size",
+          .type = CHV_OPT_SIZE,
+          .fallback = "512M",
+          .min = MIB(1),
+          .max = TIB(4096),
+          .unit = "bytes",
+          .doc = "memory of the guest when it starts",
+          .offset = offsetof(ChvMemoryConfig, size) },
+        { .key = "mergeable",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "let the host merge equal pages (KSM)",
+          .offset = offsetof(ChvMemoryConfig, mergeable) },
+        { .key = "shared",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "back the memory by a file that other processes can map",
+          .offset = offsetof(ChvMemoryConfig, shared) },
+        { .key = "hugepages",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "take the memory from the host's pool of huge pages",
+          .offset = offsetof(ChvMemoryConfig, hugepages) },
+        { .key = "hugepage_size",
+          .type = CHV_OPT_SIZE,
+          .min = KIB(64),
+          .max = MIB(16384),
+          .power_of_2 = true,
+          .unit = "bytes",
+          .doc = "size of the huge pages; the host's default when not given",
+          .offset = offsetof(ChvMemoryConfig, hugepage_size) },
+        { .key = "prefault",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "touch all memory before the guest starts",
+          .offset = offsetof(ChvMemoryConfig, prefault) },
+        { .key = "reserve",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "account for all memory at once, so that too much fails at the start",
+          .offset = offsetof(ChvMemoryConfig, reserve) },
+        { .key = "thp",
+          .type = CHV_OPT_BOOL,
+          .fallback = "on",
+          .doc = "ask the host for transparent huge pages",
+          .offset = offsetof(ChvMemoryConfig, thp) },
+};
+
+static const ChvOption payload[] = {
+        { .key = "firmware",
+          .type = CHV_OPT_PATH,
+          LENGTH_PATH,
+          .doc = "firmware to boot instead of a kernel",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvPayloadConfig, firmware) },
+        { .key = "kernel",
+          .type = CHV_OPT_PATH,
+          LENGTH_PATH,
+          .doc = "kernel to boot: bzImage, or ELF with a PVH note",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvPayloadConfig, kernel) },
+        { .key = "cmdline",
+          .type = CHV_OPT_STRING,
+          .min = 0,
+          .max = KIB(64) - 1,
+          .doc = "command line of the kernel",
+          .offset = offsetof(ChvPayloadConfig, cmdline) },
+        { .key = "initramfs",
+          .type = CHV_OPT_PATH,
+          LENGTH_PATH,
+          .doc = "initial file system of the kernel",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvPayloadConfig, initramfs) },
+};
+
+/* The rows of a device's place on PCI; automatic is the id's default text. */
+#define PCI_COMMON(type_, member_, automatic)                                                      \
+        { .key = "id",                                                                             \
+          .type = CHV_OPT_STRING,                                                                  \
+          .fallback = automatic,                                                                   \
+          .min = 1,                                                                                \
+          .max = 64,                                                                               \
+          .doc = "name of the device; automatic when not given",                                   \
+          .offset = offsetof(type_, member_.id) },                                                 \
+                        { .key = "pci_segment",                                                    \
+                          .type = CHV_OPT_U16,                                                     \
+                          .fallback = "0",                                                         \
+                          .min = 0,                                                                \
+                          .max = 95,                                                               \
+                          .doc = "PCI segment the device sits on",                                 \
+                          .offset = offsetof(type_, member_.pci_segment) },                        \
+        {                                                                                          \
+                .key = "pci_device_id", .type = CHV_OPT_S16, .fallback = "-1", .min = 0,           \
+                .max = 31, .doc = "slot on that segment; the first free one when not given",       \
+                .offset = offsetof(type_, member_.pci_device_id)                                   \
+        }
+
+static const ChvOption disks[] = {
+        { .key = "path",
+          .type = CHV_OPT_PATH,
+          LENGTH_PATH,
+          .doc = "image file or block device",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvDiskConfig, path) },
+        { .key = "readonly",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "the guest can't write",
+          .offset = offsetof(ChvDiskConfig, readonly) },
+        { .key = "direct",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "go past the host's page cache (O_DIRECT)",
+          .offset = offsetof(ChvDiskConfig, direct) },
+        { .key = "num_queues",
+          .type = CHV_OPT_U16,
+          .fallback = "1",
+          .min = 1,
+          .max = 8192,
+          .doc = "queues; at most one a vCPU",
+          .offset = offsetof(ChvDiskConfig, num_queues) },
+        { .key = "queue_size",
+          .type = CHV_OPT_U16,
+          .fallback = "128",
+          .min = 4,
+          .max = 32768,
+          .power_of_2 = true,
+          .doc = "requests that fit in a queue",
+          .offset = offsetof(ChvDiskConfig, queue_size) },
+        { .key = "disable_io_uring",
+          .cli = "_disable_io_uring",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "use plain system calls instead of io_uring; for tests",
+          .offset = offsetof(ChvDiskConfig, disable_io_uring) },
+        { .key = "serial",
+          .type = CHV_OPT_STRING,
+          .min = 1,
+          .max = 20,
+          .doc = "serial number that the guest sees; made from the file's identity when not given",
+          .offset = offsetof(ChvDiskConfig, serial) },
+        { .key = "queue_affinity",
+          .type = CHV_OPT_QUEUE_AFFINITY,
+          .doc = "host CPUs that the thread of each queue may run on",
+          .offset = offsetof(ChvDiskConfig, queue_affinity) },
+        { .key = "image_type",
+          .type = CHV_OPT_STRING,
+          .choices = "raw",
+          .doc = "format of the image",
+          .offset = offsetof(ChvDiskConfig, image_type) },
+        PCI_COMMON(ChvDiskConfig, pci, NULL),
+};
+
+static const ChvOption net[] = {
+        { .key = "tap",
+          .type = CHV_OPT_STRING,
+          .fallback = "vmtap%d",
+          .min = 1,
+          .max = 15,
+          .doc = "host interface; created when missing, %d is a free number",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvNetConfig, tap) },
+        { .key = "ip",
+          .type = CHV_OPT_STRING,
+          .min = 1,
+          .max = 45,
+          .doc = "address of the host interface",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvNetConfig, ip) },
+        { .key = "mask",
+          .type = CHV_OPT_STRING,
+          .min = 1,
+          .max = 45,
+          .doc = "network mask of the host interface",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvNetConfig, mask) },
+        { .key = "mac",
+          .type = CHV_OPT_MAC,
+          .doc = "MAC address that the guest sees; random when not given",
+          .offset = offsetof(ChvNetConfig, mac) },
+        { .key = "host_mac",
+          .type = CHV_OPT_MAC,
+          .doc = "MAC address of the host interface",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvNetConfig, host_mac) },
+        { .key = "mtu",
+          .type = CHV_OPT_U16,
+          .min = 1280,
+          .max = 65535,
+          .unit = "bytes",
+          .doc = "MTU, set on the host interface and offered to the guest",
+          .offset = offsetof(ChvNetConfig, mtu) },
+        { .key = "num_queues",
+          .type = CHV_OPT_U16,
+          .fallback = "2",
+          .min = 2,
+          .max = 16384,
+          .doc = "receive and transmit queues together; at most one pair a vCPU",
+          .offset = offsetof(ChvNetConfig, num_queues) },
+        { .key = "queue_size",
+          .type = CHV_OPT_U16,
+          .fallback = "256",
+          .min = 2,
+          .max = 32768,
+          .power_of_2 = true,
+          .doc = "buffers that fit in a queue",
+          .offset = offsetof(ChvNetConfig, queue_size) },
+        { .key = "offload_tso",
+          .type = CHV_OPT_BOOL,
+          .fallback = "on",
+          .doc = "offer TCP segmentation offload",
+          .offset = offsetof(ChvNetConfig, offload_tso) },
+        { .key = "offload_ufo",
+          .type = CHV_OPT_BOOL,
+          .fallback = "on",
+          .doc = "offer UDP fragmentation offload",
+          .offset = offsetof(ChvNetConfig, offload_ufo) },
+        { .key = "offload_csum",
+          .type = CHV_OPT_BOOL,
+          .fallback = "on",
+          .doc = "offer checksum offload",
+          .offset = offsetof(ChvNetConfig, offload_csum) },
+        PCI_COMMON(ChvNetConfig, pci, NULL),
+};
+
+static const ChvOption rng[] = {
+        { .key = "src",
+          .type = CHV_OPT_PATH,
+          .fallback = "/dev/urandom",
+          LENGTH_PATH,
+          .doc = "where random bytes come from",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvRngConfig, src) },
+        PCI_COMMON(ChvRngConfig, pci, "__rng"),
+};
+
+/* Both paths live in one field; which of them it is, the mode tells. */
+#define CONSOLE_MODE(automatic, modes)                                                             \
+        { .key = "mode",                                                                           \
+          .type = CHV_OPT_CONSOLE_MODE,                                                            \
+          .fallback = automatic,                                                                   \
+          .choices = modes,                                                                        \
+          .doc = "where its output goes and its input comes from",                                 \
+          .offset = offsetof(ChvConsoleConfig, mode) },                                            \
+        {                                                                                          \
+                .key = "file", .type = CHV_OPT_CONSOLE_FILE, LENGTH_PATH,                          \
+                .doc = "file that output is appended to", .resolver = CHV_OPT_BY_BROKER,           \
+                .offset = offsetof(ChvConsoleConfig, path)                                         \
+        }
+
+#define CONSOLE_SOCKET                                                                             \
+        {                                                                                          \
+                .key = "socket", .type = CHV_OPT_CONSOLE_SOCKET, .min = 1, .max = 107,             \
+                .doc = "UNIX socket to listen on", .resolver = CHV_OPT_BY_BROKER,                  \
+                .offset = offsetof(ChvConsoleConfig, path)                                         \
+        }
+
+static const ChvOption serial[] = {
+        CONSOLE_MODE("null", "off null pty tty file socket"),
+        CONSOLE_SOCKET,
+};
+
+static const ChvOption console[] = {
+        CONSOLE_MODE("null", "off null pty tty file socket"),
+        CONSOLE_SOCKET,
+        PCI_COMMON(ChvConsoleConfig, pci, "__console"),
+};
+
+static const ChvOption debug_console[] = {
+        CONSOLE_MODE("off", "off null pty tty file"),
+        { .key = "iobase",
+          .type = CHV_OPT_HEX,
+          .fallback = "0xe9",
+          .doc = "I/O port of the debug console",
+          .offset = offsetof(ChvConsoleConfig, iobase) },
+};
+
+#define SMBIOS(key_, alias_, field_, doc_)                                                         \
+        {                                                                                          \
+                .key = key_, .alias = alias_, .type = CHV_OPT_STRING, .min = 1, .max = 255,        \
+                .doc = doc_, .offset = offsetof(ChvPlatformConfig, field_)                         \
+        }
+
+static const ChvOption platform[] = {
+        { .key = "num_pci_segments",
+          .type = CHV_OPT_U16,
+          .fallback = "1",
+          .min = 1,
+          .max = 96,
+          .doc = "PCI segments",
+          .offset = offsetof(ChvPlatformConfig, num_pci_segments) },
+        SMBIOS("system_serial_number", "serial_number", serial_number, "SMBIOS serial number"),
+        SMBIOS("system_uuid", "uuid", uuid, "SMBIOS UUID, and the VM's; random when not given"),
+        SMBIOS("system_manufacturer", NULL, manufacturer, "SMBIOS manufacturer"),
+        SMBIOS("system_product_name", NULL, product_name, "SMBIOS product name"),
+        SMBIOS("system_version", NULL, version, "SMBIOS version of the product"),
+        SMBIOS("system_family", NULL, family, "SMBIOS family of the product"),
+        SMBIOS("system_sku_number", NULL, sku_number, "SMBIOS stock-keeping number"),
+        SMBIOS("chassis_asset_tag", NULL, chassis_asset_tag, "SMBIOS asset tag of the chassis"),
+        { .key = "oem_strings",
+          .type = CHV_OPT_STRV,
+          .min = 1,
+          .max = 255,
+          .doc = "SMBIOS OEM strings",
+          .offset = offsetof(ChvPlatformConfig, oem_strings) },
+};
+
+#define SECTION(options_, type_)                                                                   \
+        .options = options_, .n_options = G_N_ELEMENTS(options_), .size = sizeof(type_)
+
+static const ChvSection sections[] = {
+        { .key = "cpus",
+          .cli = "cpus",
+          .doc = "virtual processors",
+          SECTION(cpus, ChvCpusConfig),
+          .later = "core_scheduling profile",
+          .offset = offsetof(ChvConfig, cpus) },
+        { .key = "memory",
+          .cli = "memory",
+          .doc = "memory of the guest",
+          SECTION(memory, ChvMemoryConfig),
+          .later = "hotplug_method hotplug_size hotplugged_size zones",
+          .offset = offsetof(ChvConfig, memory) },
+        { .key = "payload",
+          .bare = true,
+          .doc = "what to boot",
+          SECTION(payload, ChvPayloadConfig),
+          .later = "igvm host_data fw_cfg_config",
+          .offset = offsetof(ChvConfig, payload) },
+        { .key = "disks",
+          .cli = "disk",
+          .list = true,
+          .doc = "a virtio disk",
+          SECTION(disks, ChvDiskConfig),
+          .later = "iommu vhost_user vhost_socket socket rate_limit_group rate_limiter_config "
+                   "bw_size "
+                   "bw_one_time_burst bw_refill_time ops_size ops_one_time_burst ops_refill_time "
+                   "disable_aio _disable_aio backing_files sparse lock_granularity",
+          .offset = offsetof(ChvConfig, disks) },
+        { .key = "net",
+          .cli = "net",
+          .list = true,
+          .doc = "a virtio network interface",
+          SECTION(net, ChvNetConfig),
+          .later = "iommu vhost_user vhost_socket socket vhost_mode fds fd rate_limiter_config "
+                   "bw_size "
+                   "bw_one_time_burst bw_refill_time ops_size ops_one_time_burst ops_refill_time",
+          .offset = offsetof(ChvConfig, net) },
+        { .key = "rng",
+          .cli = "rng",
+          .doc = "source of the guest's random numbers",
+          SECTION(rng, ChvRngConfig),
+          .later = "iommu",
+          .offset = offsetof(ChvConfig, rng) },
+        { .key = "serial",
+          .cli = "serial",
+          .doc = "serial port (ttyS0)",
+          SECTION(serial, ChvConsoleConfig),
+          .later = "iommu",
+          .offset = offsetof(ChvConfig, serial) },
+        { .key = "console",
+          .cli = "console",
+          .doc = "virtio console (hvc0)",
+          SECTION(console, ChvConsoleConfig),
+          .later = "iommu",
+          .offset = offsetof(ChvConfig, console) },
+        { .key = "debug_console",
+          .cli = "debug-console",
+          .doc = "byte sink on an I/O port, for firmware and early boot",
+          SECTION(debug_console, ChvConsoleConfig),
+          .later = "iommu",
+          .offset = offsetof(ChvConfig, debug_console) },
+        { .key = "platform",
+          .cli = "platform",
+          .doc = "PCI segments and what the machine says it is",
+          SECTION(platform, ChvPlatformConfig),
+          .later = "iommu_segments iommu_address_width_bits iommu_address_width tdx sev_snp "
+                   "iommufd "
+                   "iommufd_fd vfio_p2p_dma",
+          .offset = offsetof(ChvConfig, platform) },
+};
+
+const ChvSection *chv_schema(size_t *ret_n) {
+        *ret_n = G_N_ELEMENTS(sections);
+        return sections;
+}
+
+const ChvSection *chv_schema_section(const char *key_or_cli) {
+        for (size_t i = 0; i < G_N_ELEMENTS(sections); i++)
+                if (strcmp(sections[i].key, key_or_cli) == 0 ||
+                    g_strcmp0(sections[i].cli, key_or_cli) == 0)
+                        return &sections[i];
+        return NULL;
+}
+
+const char *chv_schema_later(void) {
+        return "rate_limit_groups rtc balloon fs generic_vhost_user pmem devices user_devices vdpa "
+               "vsock tpm pvpanic "
+               "watchdog iommu numa pci_segments landlock_enable landlock_rules gdb ivshmem "
+               "pvmemcontrol";
+}
+
+const char *chv_option_placeholder(const ChvOption *option) {
+        static const char *const names[] = {
+                [CHV_OPT_BOOL] = "on|off",
+                [CHV_OPT_U8] = "number",
+                [CHV_OPT_U16] = "number",
+                [CHV_OPT_S16] = "number",
+                [CHV_OPT_U32] = "number",
+                [CHV_OPT_U64] = "number",
+                [CHV_OPT_SIZE] = "size",
+                [CHV_OPT_STRING] = "text",
+                [CHV_OPT_PATH] = "path",
+                [CHV_OPT_STRV] = "[text,…]",
+                [CHV_OPT_MAC] = "aa:bb:cc:dd:ee:ff",
+                [CHV_OPT_HEX] = "0xhex",
+                [CHV_OPT_CONSOLE_MODE] = "mode",
+                [CHV_OPT_CONSOLE_FILE] = "path",
+                [CHV_OPT_CONSOLE_SOCKET] = "path",
+                [CHV_OPT_TOPOLOGY] = "threads:cores:dies:packages",
+                [CHV_OPT_FEATURES] = "[feature,…]",
+                [CHV_OPT_CPU_AFFINITY] = "[vcpu@[cpu,…],…]",
+                [CHV_OPT_QUEUE_AFFINITY] = "[queue@[cpu,…],…]",
+        };
+        G_STATIC_ASSERT(G_N_ELEMENTS(names) == CHV_OPT_TYPE_MAX);
+
+        if (option->choices && !strchr(option->choices, ' '))
+                return option->choices;
+        return names[option->type];
+}
+
+void chv_option_range(const ChvOption *option, uint64_t *ret_min, uint64_t *ret_max) {
+        *ret_min = option->min;
+        *ret_max = option->max;
+        if (option->min != 0 || option->max != 0)
+                return;
+        switch (option->type) {
+        case CHV_OPT_U8:
+                *ret_max = UINT8_MAX;
+                break;
+        case CHV_OPT_U16:
+        case CHV_OPT_HEX:
+                *ret_max = UINT16_MAX;
+                break;
+        case CHV_OPT_S16:
+                *ret_max = INT16_MAX;
+                break;
+        case CHV_OPT_U32:
+                *ret_max = UINT32_MAX;
+                break;
+        case CHV_OPT_STRING:
+        case CHV_OPT_PATH:
+        case CHV_OPT_STRV:
+        case CHV_OPT_CONSOLE_FILE:
+        case CHV_OPT_CONSOLE_SOCKET:
+                *ret_min = 1;
+                *ret_max = 4095;
+                break;
+        default:
+                *ret_max = UINT64_MAX;
+                break;
+        }
+}
