@@ -22,6 +22,7 @@
 #define WAIT_SECONDS 60
 
 struct machine_run {
+        struct machine_config config; /* hooks are a copy of their own */
         struct vcpu_handlers hooks;
         void *opaque;
         pthread_mutex_t lock;
@@ -210,6 +211,7 @@ struct machine *machine_new_empty(const struct machine_config *config) {
         struct vcpus_config cpus = { .boot = n, .max = n, .topology = config->topology };
 
         m->run = g_new0(struct machine_run, 1);
+        m->run->config = *config;
         if (config->hooks)
                 m->run->hooks = *config->hooks;
         m->run->opaque = config->opaque;
@@ -228,8 +230,8 @@ struct machine *machine_new_empty(const struct machine_config *config) {
         return m;
 }
 
-struct machine *machine_new(const struct machine_config *config) {
-        struct machine *m = machine_new_empty(config);
+static void load_and_boot(struct machine *m) {
+        const struct machine_config *config = &m->run->config;
         g_autoptr(GError) error = NULL;
 
         m->entry = (struct boot_entry){
@@ -244,7 +246,21 @@ struct machine *machine_new(const struct machine_config *config) {
                 m->mailbox->args[i] = config->args[i];
         (void) vcpus_boot(m->vcpus, &m->entry, &error);
         g_assert_no_error(error);
+}
+
+struct machine *machine_new(const struct machine_config *config) {
+        struct machine *m = machine_new_empty(config);
+
+        load_and_boot(m);
         return m;
+}
+
+void machine_reload(struct machine *m) {
+        const struct gmem_region *low = gmem_region(m->mem, 0);
+
+        g_assert_cmpint(gmem_zero(m->mem, low->base, low->size), ==, 0);
+        m->run->done = m->run->stopped = false;
+        load_and_boot(m);
 }
 
 struct machine *machine_free(struct machine *m) {

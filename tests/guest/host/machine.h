@@ -44,10 +44,13 @@ void machine_require_kvm(void);
 /* Builds the machine, loads the guest and boots the vCPUs, which stay parked. */
 struct machine *machine_new(const struct machine_config *config);
 
-/* The same with other memory contents: no guest is loaded and no vCPU booted. */
+/* The same without loading a guest or booting a vCPU. */
 struct machine *machine_new_empty(const struct machine_config *config);
 struct machine *machine_free(struct machine *m);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(machine, machine_free)
+
+/* Clears the memory of the paused machine, loads the guest anew and boots again, as after a reset. */
+void machine_reload(struct machine *m);
 
 /* Lets it run and waits until the guest exits or stops. machine_wait() fails the test after 60 s. */
 void machine_start(struct machine *m);
