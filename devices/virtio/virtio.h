@@ -35,7 +35,10 @@ struct virtio_dev_ops {
         bool (*pause)(struct virtio_dev *vd, GError **error);
         void (*resume)(struct virtio_dev *vd);
 
-        GVariant *(*save)(struct virtio_dev *vd); /* device-specific part; may be NULL */
+        /* Device-specific part; may be NULL. Only while paused, with every chain that was popped pushed or put back.
+         * A device that was active when saved is restored first (features are set, queues enabled) and activated
+         * by the machine's resume. */
+        GVariant *(*save)(struct virtio_dev *vd);
         bool (*restore)(struct virtio_dev *vd, GVariant *state, GError **error);
 
         void (*counters)(
@@ -47,7 +50,8 @@ struct virtio_dev_ops {
 
 /* What the transport does for a device. */
 struct virtio_transport_ops {
-        /* Any thread: interrupt for a queue's vector / for a configuration change (bumps the generation). */
+        /* Any thread: interrupt for a queue's vector / for a configuration change (bumps the generation; the device has
+         * written the new values before). */
         void (*queue_interrupt)(struct virtio_dev *vd, struct virtq *q);
         void (*config_changed)(struct virtio_dev *vd);
         /* Any thread: the guest broke the rules on this device: NEEDS_RESET and a configuration interrupt. */
@@ -89,3 +93,20 @@ static inline bool virtio_has(const struct virtio_dev *vd, unsigned bit) {
 
 /* Interrupts the driver if it wants to know of what was pushed. */
 void virtio_queue_flush(struct virtio_dev *vd, struct virtq *q);
+
+/* Wakes the queue's own I/O thread / takes the wake-up. Any thread; never block. */
+void virtio_queue_kick(struct virtq *q);
+void virtio_queue_clear_kick(struct virtq *q);
+
+/* Handles one chain and pushes it; returns the bytes of work it was. Negative: not now, the chain goes back and
+ * the driver's notifications stay off. */
+typedef int64_t virtio_serve_fn(struct virtio_dev *vd, struct virtq *q, struct virtq_chain *chain);
+
+/* On the queue's I/O thread: serves chains until there are none, then asks for notifications; interrupts once.
+ * Does a bounded amount of work and kicks the queue for the rest. chain has the caller's iovec. For devices
+ * whose requests are done when fn returns. */
+void virtio_queue_serve(
+                struct virtio_dev *vd,
+                struct virtq *q,
+                struct virtq_chain *chain,
+                virtio_serve_fn *fn);
