@@ -1,0 +1,114 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A VM's definition: built once from what a client sent, and then constant. Everything about it that can be wrong
+ * without touching the host is found here, so that CreateVM and CheckConfig give the same answers.
+ */
+
+#include "daemon/chvd/definition.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/chvd/quota.h"
+#include "daemon/chvd/resource.h"
+#include "dbus/error.h"
+
+static void definition_clear(gpointer data) {
+        ChvdDefinition *definition = data;
+
+        g_clear_pointer(&definition->needs, g_array_unref);
+        g_clear_pointer(&definition->config, chv_config_free);
+        g_clear_pointer(&definition->dict, g_variant_unref);
+        g_clear_pointer(&definition->given, chvd_fd_set_free);
+        g_clear_pointer(&definition->name, g_free);
+}
+
+ChvdDefinition *chvd_definition_ref(ChvdDefinition *definition) {
+        return g_atomic_rc_box_acquire(definition);
+}
+
+void chvd_definition_unref(ChvdDefinition *definition) {
+        g_atomic_rc_box_release_full(definition, definition_clear);
+}
+
+static ChvConsoleMode console_mode(const ChvConfig *config, const char *name) {
+        if (g_str_equal(name, "serial"))
+                return config->serial.mode;
+        if (g_str_equal(name, "console"))
+                return config->console.mode;
+        if (g_str_equal(name, "debug_console"))
+                return config->debug_console.mode;
+        return CHV_CONSOLE_OFF;
+}
+
+/* A console in tty mode is the creator's own terminal, which is no host resource that anybody opens. */
+static bool
+check_terminal(const ChvdDefinition *definition, const char *name, int fd, GError **error) {
+        if (console_mode(definition->config, name) != CHV_CONSOLE_TTY) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
+                            "fds: '%.64s' serves no option of this configuration", name);
+                return false;
+        }
+        if (!isatty(fd)) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_RESOURCE,
+                            "%s.mode: the descriptor is not a terminal", name);
+                return false;
+        }
+        return true;
+}
+
+static const ChvResource *find_need(const ChvdDefinition *definition, const char *fd_name) {
+        for (unsigned i = 0; i < definition->needs->len; i++) {
+                const ChvResource *need = &g_array_index(definition->needs, ChvResource, i);
+
+                if (g_str_equal(need->fd_name, fd_name))
+                        return need;
+        }
+        return NULL;
+}
+
+static bool check_given(const ChvdDefinition *definition, GError **error) {
+        for (size_t i = 0; i < chvd_fd_set_size(definition->given); i++) {
+                const char *name = chvd_fd_set_name(definition->given, i);
+                int fd = chvd_fd_set_get(definition->given, name);
+                const ChvResource *need = find_need(definition, name);
+
+                if (need ? !chvd_resource_check(need, fd, error)
+                         : !check_terminal(definition, name, fd, error))
+                        return false;
+        }
+        return true;
+}
+
+ChvdDefinition *chvd_definition_new(
+                const char *name,
+                GVariant *dict,
+                GVariant *handles,
+                GUnixFDList *list,
+                GError **error) {
+        g_autoptr(ChvdDefinition) definition = g_atomic_rc_box_new0(ChvdDefinition);
+
+        if (!chv_name_valid(name, error))
+                return NULL;
+        if (g_variant_get_size(dict) > CHVD_MAX_CONFIG_BYTES) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_LIMIT,
+                            "the configuration is larger than %d KiB",
+                            CHVD_MAX_CONFIG_BYTES / 1024);
+                return NULL;
+        }
+        definition->name = g_strdup(name);
+        definition->config = chv_config_from_variant(dict, error);
+        if (!definition->config)
+                return NULL;
+        chv_config_complete(definition->config);
+        if (!chv_config_validate(definition->config, error))
+                return NULL;
+        definition->dict = g_variant_ref_sink(chv_config_to_variant(definition->config));
+        definition->needs = chv_config_resources(definition->config);
+        definition->given = chvd_fd_set_from_variant(handles, list, error);
+        if (!definition->given || !check_given(definition, error))
+                return NULL;
+        return g_steal_pointer(&definition);
+}

@@ -1,0 +1,30 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <gio/gio.h>
+#include <gio/gunixfdlist.h>
+
+#include "daemon/chvd/fd-set.h"
+#include "dbus/config.h"
+
+/* What a VM is: its completed and validated configuration, and the descriptors its creator gave for it. Never changes, so a thread may
+ * read it while it holds a reference. */
+typedef struct {
+        char *name;
+        ChvConfig *config;
+        GVariant *dict;   /* a{sv}, the same configuration */
+        GArray *needs;    /* ChvResource */
+        ChvdFdSet *given; /* by the creator */
+} ChvdDefinition;
+
+/* Checks all a client can get wrong: name, sizes, options, rules across options, and each descriptor against the option it serves. */
+ChvdDefinition *chvd_definition_new(
+                const char *name,
+                GVariant *dict,
+                GVariant *handles,
+                GUnixFDList *list,
+                GError **error);
+ChvdDefinition *chvd_definition_ref(ChvdDefinition *definition);
+void chvd_definition_unref(ChvdDefinition *definition);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdDefinition, chvd_definition_unref)
