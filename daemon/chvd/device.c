@@ -1,0 +1,150 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A device object. It lives as long as the machine that has the device: made when the worker has booted, removed when
+ * the run ends. It holds no state of its own but properties; counters are the worker's.
+ */
+
+#include "daemon/chvd/device.h"
+
+#include "daemon/chvd/gate.h"
+#include "daemon/chvd/options.h"
+#include "daemon/chvd/path.h"
+#include "daemon/chvd/vm-private.h"
+#include "dbus/error.h"
+
+struct ChvdDevice {
+        ChvdContext *context;
+        ChvdVm *vm; /* owns the device */
+        char *path;
+        ChvObjectSkeleton *object;
+        ChvDevice *skeleton;
+};
+
+typedef struct {
+        ChvDevice *skeleton;
+        GDBusMethodInvocation *invocation;
+} CountersCall;
+
+static void subject(gpointer data, ChvdSubject *ret_subject) {
+        ChvdDevice *device = data;
+
+        *ret_subject = (ChvdSubject){
+                .vm = chvd_vm_name(device->vm),
+                .owned = true,
+                .owner = chvd_vm_owner(device->vm),
+        };
+}
+
+static gboolean not_supported(GDBusMethodInvocation *invocation, const char *what) {
+        g_dbus_method_invocation_return_error(
+                        invocation, CHV_ERROR, CHV_ERROR_NOT_SUPPORTED,
+                        "%s a device of a running VM is not supported yet", what);
+        return true;
+}
+
+static gboolean
+on_update(ChvDevice *skeleton,
+          GDBusMethodInvocation *invocation,
+          GVariant *config,
+          GVariant *options,
+          gpointer data) {
+        return not_supported(invocation, "updating");
+}
+
+static gboolean
+on_remove(ChvDevice *skeleton,
+          GDBusMethodInvocation *invocation,
+          GVariant *options,
+          gpointer data) {
+        return not_supported(invocation, "removing");
+}
+
+static void on_counters(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
+        g_autofree CountersCall *call = data;
+        g_autoptr(ChvDevice) skeleton = call->skeleton;
+        g_autoptr(GVariant) all = NULL, own = NULL;
+
+        if (error)
+                return g_dbus_method_invocation_return_gerror(call->invocation, error);
+        all = g_variant_get_child_value(reply, 0);
+        own = g_variant_lookup_value(all, chv_device_get_id(skeleton), G_VARIANT_TYPE("a{st}"));
+        chv_device_complete_get_counters(
+                        skeleton, call->invocation, own ?: g_variant_new("a{st}", NULL));
+}
+
+static gboolean
+on_get_counters(ChvDevice *skeleton,
+                GDBusMethodInvocation *invocation,
+                GVariant *options,
+                ChvdDevice *device) {
+        static const char *const known[] = { NULL };
+        g_autoptr(GError) error = NULL;
+        CountersCall *call;
+
+        if (!chvd_options_check(options, known, &error)) {
+                g_dbus_method_invocation_return_gerror(invocation, error);
+                return true;
+        }
+        if (!chv_vm_verb_allowed(CHV_VM_VERB_COUNTERS, device->vm->state)) {
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_INVALID_STATE, "VM '%s' is %s",
+                                chvd_vm_name(device->vm),
+                                chv_vm_state_to_string(device->vm->state));
+                return true;
+        }
+        call = g_new0(CountersCall, 1);
+        call->skeleton = g_object_ref(skeleton);
+        call->invocation = invocation;
+        chvd_worker_call(
+                        device->vm->worker, "GetCounters",
+                        /* parameters= */ NULL, "(a{sa{st}})",
+                        /* fds= */ NULL,
+                        /* timeout_ms= */ -1, on_counters, call);
+        return true;
+}
+
+ChvdDevice *
+chvd_device_new(ChvdContext *context,
+                ChvdVm *vm,
+                const char *id,
+                const char *kind,
+                const char *pci_address,
+                GVariant *config) {
+        g_autofree char *folder = g_strconcat(chvd_vm_path(vm), "/device", NULL);
+        ChvdDevice *device = g_new0(ChvdDevice, 1);
+
+        device->context = context;
+        device->vm = vm;
+        device->path = chvd_path(folder, id);
+        device->skeleton = chv_device_skeleton_new();
+        chv_device_set_id(device->skeleton, id);
+        chv_device_set_kind(device->skeleton, kind);
+        chv_device_set_vm(device->skeleton, chvd_vm_path(vm));
+        chv_device_set_pci_address(device->skeleton, pci_address);
+        chv_device_set_config(device->skeleton, config);
+        g_object_connect(
+                        device->skeleton, "signal::handle-update", on_update, device,
+                        "signal::handle-remove", on_remove, device, "signal::handle-get-counters",
+                        on_get_counters, device, NULL);
+        chvd_gate_install(
+                        G_DBUS_INTERFACE_SKELETON(device->skeleton), context->authority, subject,
+                        device);
+        device->object = chv_object_skeleton_new(device->path);
+        chv_object_skeleton_set_device(device->object, device->skeleton);
+        g_dbus_object_manager_server_export(
+                        context->objects, G_DBUS_OBJECT_SKELETON(device->object));
+        return device;
+}
+
+void chvd_device_free(ChvdDevice *device) {
+        if (!device)
+                return;
+        (void) g_dbus_object_manager_server_unexport(device->context->objects, device->path);
+        (void) g_signal_handlers_disconnect_by_data(device->skeleton, device);
+        g_object_unref(device->skeleton);
+        g_object_unref(device->object);
+        g_free(device->path);
+        g_free(device);
+}

@@ -1,0 +1,205 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * chvd: the service. Connects to its bus, exports the object tree, takes the name and says that it is ready, in that
+ * order, so that nobody sees half of it. Ends when told to, when the name is taken over, or when the bus goes: VMs are
+ * powered off first; a second signal makes that quick.
+ */
+
+#include "config.h"
+
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <systemd/sd-daemon.h>
+
+#include "daemon/chvd/authority.h"
+#include "daemon/chvd/context.h"
+#include "daemon/chvd/manager.h"
+#include "daemon/chvd/quota.h"
+#include "daemon/chvd/vm-run.h"
+
+typedef struct {
+        gboolean session, system, replace, version;
+        char *address, *worker, *kvm;
+} Options;
+
+typedef struct {
+        GMainLoop *loop;
+        GDBusConnection *bus;
+        ChvdContext context;
+        ChvdManager *manager;
+        unsigned owner_id;
+        bool stopping;
+        int status;
+} Program;
+
+static void on_stopped(gpointer data) {
+        Program *program = data;
+
+        g_main_loop_quit(program->loop);
+}
+
+static void stop(Program *program, int status) {
+        bool again = program->stopping;
+
+        program->stopping = true;
+        program->status = MAX(program->status, status);
+        (void) sd_notify(/* unset_environment= */ 0, "STOPPING=1");
+        chvd_manager_stop(
+                        program->manager, again ? 0 : CHVD_QUIT_GRACE_S * 1000, on_stopped,
+                        program);
+}
+
+static gboolean on_terminate(gpointer data) {
+        stop(data, EXIT_SUCCESS);
+        return G_SOURCE_CONTINUE;
+}
+
+static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer data) {
+        (void) sd_notify(/* unset_environment= */ 0, "READY=1");
+        g_debug("own %s", name);
+}
+
+static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) {
+        Program *program = data;
+
+        if (program->stopping)
+                return;
+        g_message("%s is not ours%s", name, bus ? ": another chvd has it" : ": the bus is gone");
+        stop(program, EXIT_FAILURE);
+}
+
+static GDBusConnection *connect_to_bus(const Options *options, GError **error) {
+        g_autofree char *address = g_strdup(options->address);
+
+        if (!address)
+                address = g_dbus_address_get_for_bus_sync(
+                                options->session ? G_BUS_TYPE_SESSION : G_BUS_TYPE_SYSTEM,
+                                /* cancellable= */ NULL, error);
+        if (!address)
+                return NULL;
+        return g_dbus_connection_new_for_address_sync(
+                        address,
+                        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
+                                        G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
+                        /* observer= */ NULL,
+                        /* cancellable= */ NULL, error);
+}
+
+static bool set_up(Program *program, const Options *options, GError **error) {
+        GBusNameOwnerFlags flags = G_BUS_NAME_OWNER_FLAGS_ALLOW_REPLACEMENT |
+                                   G_BUS_NAME_OWNER_FLAGS_DO_NOT_QUEUE;
+
+        program->bus = connect_to_bus(options, error);
+        if (!program->bus)
+                return false;
+        g_dbus_connection_set_exit_on_close(program->bus, false);
+        program->context = (ChvdContext){
+                .session = options->session,
+                .worker_path = options->worker,
+                .kvm_path = options->kvm,
+                .objects = g_dbus_object_manager_server_new(CHVD_PATH),
+                .authority = chvd_authority_new(options->session),
+                .quota = chvd_quota_new(),
+        };
+        program->manager = chvd_manager_new(&program->context);
+        g_dbus_object_manager_server_set_connection(program->context.objects, program->bus);
+        if (options->replace)
+                flags |= G_BUS_NAME_OWNER_FLAGS_REPLACE;
+        program->owner_id = g_bus_own_name_on_connection(
+                        program->bus, CHVD_BUS_NAME, flags, on_name_acquired, on_name_lost, program,
+                        /* user_data_free_func= */ NULL);
+        return true;
+}
+
+static void tear_down(Program *program) {
+        if (program->owner_id)
+                g_bus_unown_name(program->owner_id);
+        chvd_manager_free(program->manager);
+        g_clear_object(&program->context.objects);
+        chvd_authority_free(program->context.authority);
+        chvd_quota_free(program->context.quota);
+        if (program->bus && !g_dbus_connection_is_closed(program->bus))
+                (void) g_dbus_connection_flush_sync(
+                                program->bus, /* cancellable= */ NULL, /* error= */ NULL);
+        g_clear_object(&program->bus);
+        g_clear_pointer(&program->loop, g_main_loop_unref);
+}
+
+static int run(const Options *options) {
+        g_autoptr(GError) error = NULL;
+        Program program = {
+                .loop = g_main_loop_new(/* context= */ NULL, /* is_running= */ false),
+                .status = EXIT_SUCCESS,
+        };
+
+        if (!set_up(&program, options, &error)) {
+                g_printerr("chvd: connecting to the bus: %s\n", error->message);
+                tear_down(&program);
+                return EXIT_FAILURE;
+        }
+        (void) g_unix_signal_add(SIGTERM, on_terminate, &program);
+        (void) g_unix_signal_add(SIGINT, on_terminate, &program);
+        g_main_loop_run(program.loop);
+        tear_down(&program);
+        return program.status;
+}
+
+static bool parse(Options *options, int *argc, char ***argv, GError **error) {
+        const GOptionEntry entries[] = {
+                { "session", 0, 0, G_OPTION_ARG_NONE, &options->session,
+                  "Serve one user on the session bus", NULL },
+                { "system", 0, 0, G_OPTION_ARG_NONE, &options->system,
+                  "Serve the system bus (default)", NULL },
+                { "address", 0, 0, G_OPTION_ARG_STRING, &options->address,
+                  "Connect to the bus at ADDRESS", "ADDRESS" },
+                { "replace", 0, 0, G_OPTION_ARG_NONE, &options->replace,
+                  "Take the name over from a running chvd", NULL },
+                { "worker", 0, 0, G_OPTION_ARG_FILENAME, &options->worker,
+                  "Run VMs with the program PATH", "PATH" },
+                { "kvm", 0, 0, G_OPTION_ARG_FILENAME, &options->kvm,
+                  "The KVM device (default /dev/kvm)", "PATH" },
+                { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version",
+                  NULL },
+                { NULL },
+        };
+        g_autoptr(GOptionContext) context = g_option_context_new("- runs virtual machines");
+
+        g_option_context_add_main_entries(context, entries, /* translation_domain= */ NULL);
+        if (!g_option_context_parse(context, argc, argv, error))
+                return false;
+        if (*argc > 1 || (options->session && options->system)) {
+                g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s",
+                            *argc > 1 ? "too many arguments"
+                                      : "--session and --system exclude each other");
+                return false;
+        }
+        return true;
+}
+
+int main(int argc, char **argv) {
+        g_autoptr(GError) error = NULL;
+        Options options = { 0 };
+        int status;
+
+        if (!parse(&options, &argc, &argv, &error)) {
+                g_printerr("chvd: %s\n", error->message);
+                return EXIT_FAILURE;
+        }
+        if (options.version) {
+                g_print("chvd %s\n", CHV_VERSION);
+                return EXIT_SUCCESS;
+        }
+        if (!options.worker)
+                options.worker = g_strdup(g_getenv("CHV_WORKER") ?: CHV_LIBEXECDIR "/chv-vmm");
+        if (!options.kvm)
+                options.kvm = g_strdup("/dev/kvm");
+        (void) signal(SIGPIPE, SIG_IGN);
+        status = run(&options);
+        g_free(options.worker);
+        g_free(options.kvm);
+        g_free(options.address);
+        return status;
+}

@@ -1,0 +1,23 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "daemon/chvd/context.h"
+
+/* The root of the service: the object Manager and the VMs. Main thread only. */
+typedef struct ChvdManager ChvdManager;
+
+/* Exports the manager's object. */
+ChvdManager *chvd_manager_new(ChvdContext *context);
+/* All VMs have to be stopped. */
+void chvd_manager_free(ChvdManager *manager);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdManager, chvd_manager_free)
+
+/* Takes no new work, powers off every VM, and calls done when none runs, in the main loop. A second call shortens the grace. */
+void chvd_manager_stop(
+                ChvdManager *manager,
+                unsigned grace_ms,
+                void (*done)(gpointer data),
+                gpointer data);

@@ -1,0 +1,402 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Calls of clients on a VM. Each handler checks its options, then whether the state allows its verb, then does or
+ * begins the work; the gate has seen to authority before. Properties changed by a call are sent before its reply, so
+ * that a client which has its answer sees what it brought about.
+ */
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/chvd/gate.h"
+#include "daemon/chvd/options.h"
+#include "daemon/chvd/vm-private.h"
+#include "daemon/chvd/vm-run.h"
+#include "dbus/error.h"
+#include "dbus/fd.h"
+
+#define MAX_TIMEOUT_S 3600
+
+static const char *const no_options[] = { NULL };
+
+/* An unanswered call, and the VM it is about. */
+typedef struct {
+        ChvdVm *vm;
+        GDBusMethodInvocation *invocation;
+        ChvVmState becomes; /* when it succeeds; INVALID: nothing else */
+} Pending;
+
+static Pending *pending_new(ChvdVm *vm, GDBusMethodInvocation *invocation) {
+        Pending *pending = g_new0(Pending, 1);
+
+        pending->vm = chvd_vm_ref(vm);
+        pending->invocation = invocation;
+        pending->becomes = CHV_VM_STATE_INVALID;
+        return pending;
+}
+
+static void pending_free(Pending *pending) {
+        chvd_vm_unref(pending->vm);
+        g_free(pending);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pending, pending_free)
+
+static gboolean refuse(GDBusMethodInvocation *invocation, const GError *error) {
+        g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
+}
+
+static bool
+admit(ChvdVm *vm, GVariant *options, const char *const *known, ChvVmVerb verb, GError **error) {
+        if (!chvd_options_check(options, known, error))
+                return false;
+        if (!chv_vm_verb_allowed(verb, vm->state)) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_STATE,
+                            "VM '%s' is %s, which does not allow '%s'", chvd_vm_name(vm),
+                            chv_vm_state_to_string(vm->state), chv_vm_verb_to_string(verb));
+                return false;
+        }
+        return true;
+}
+
+/* For verbs that the worker carries out: there has to be one that listens. */
+static bool
+admit_to_worker(ChvdVm *vm,
+                GVariant *options,
+                const char *const *known,
+                ChvVmVerb verb,
+                GError **error) {
+        if (!admit(vm, options, known, verb, error))
+                return false;
+        if (!vm->worker || !chvd_worker_is_ready(vm->worker)) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_BUSY, "VM '%s' is %s and cannot answer yet",
+                            chvd_vm_name(vm), chv_vm_state_to_string(vm->state));
+                return false;
+        }
+        return true;
+}
+
+static bool timeout_option(GVariant *options, unsigned fallback, unsigned *ret, GError **error) {
+        unsigned value = chvd_options_uint(options, "timeout", fallback);
+
+        if (value > MAX_TIMEOUT_S) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
+                            "options: 'timeout' is %u s, more than %d s", value, MAX_TIMEOUT_S);
+                return false;
+        }
+        *ret = value;
+        return true;
+}
+
+static void on_job_done(gpointer data, const char *job_path, const GError *error) {
+        g_autoptr(Pending) pending = data;
+
+        g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(pending->vm->skeleton));
+        if (error)
+                g_dbus_method_invocation_return_gerror(pending->invocation, error);
+        else
+                g_dbus_method_invocation_return_value(
+                                pending->invocation, g_variant_new("(o)", job_path));
+}
+
+/* The job of an operation that replies when it is over, or could not begin. */
+static gboolean begun(bool ok, Pending *pending, const GError *error) {
+        g_autoptr(Pending) failed = ok ? NULL : pending;
+
+        return ok ? true : refuse(failed->invocation, error);
+}
+
+static gboolean
+on_start(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        static const char *const known[] = { "paused", "b", "timeout", "u", NULL };
+        g_autoptr(GError) error = NULL;
+        Pending *pending;
+        unsigned timeout;
+
+        if (!admit(vm, options, known, CHV_VM_VERB_START, &error) ||
+            !timeout_option(options, CHVD_START_TIMEOUT_S, &timeout, &error))
+                return refuse(invocation, error);
+        pending = pending_new(vm, invocation);
+        return begun(chvd_vm_start(vm, chvd_gate_caller(invocation),
+                                   chvd_options_bool(options, "paused", false), MAX(timeout, 1),
+                                   on_job_done, pending, &error),
+                     pending, error);
+}
+
+static gboolean
+on_power_off(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        static const char *const known[] = { "timeout", "u", NULL };
+        g_autoptr(GError) error = NULL;
+        Pending *pending;
+        unsigned grace;
+
+        if (!admit(vm, options, known, CHV_VM_VERB_POWER_OFF, &error) ||
+            !timeout_option(options, CHVD_QUIT_GRACE_S, &grace, &error))
+                return refuse(invocation, error);
+        pending = pending_new(vm, invocation);
+        return begun(chvd_vm_power_off(
+                                     vm, chvd_gate_caller(invocation), grace, on_job_done, pending,
+                                     &error),
+                     pending, error);
+}
+
+static gboolean
+on_reboot(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        static const char *const known[] = { "force", "b", "timeout", "u", NULL };
+        g_autoptr(GError) error = NULL;
+        Pending *pending;
+        unsigned timeout;
+
+        if (!admit_to_worker(vm, options, known, CHV_VM_VERB_REBOOT, &error) ||
+            !timeout_option(options, 0, &timeout, &error))
+                return refuse(invocation, error);
+        pending = pending_new(vm, invocation);
+        return begun(chvd_vm_reboot(vm, chvd_gate_caller(invocation),
+                                    chvd_options_bool(options, "force", false), timeout,
+                                    on_job_done, pending, &error),
+                     pending, error);
+}
+
+static void on_pressed(gpointer data, const GError *error) {
+        g_autoptr(Pending) pending = data;
+
+        if (error)
+                g_dbus_method_invocation_return_gerror(pending->invocation, error);
+        else
+                g_dbus_method_invocation_return_value(pending->invocation, /* parameters= */ NULL);
+}
+
+static gboolean
+on_shutdown(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        static const char *const known[] = { "timeout", "u", NULL };
+        g_autoptr(GError) error = NULL;
+        unsigned timeout;
+
+        if (!admit_to_worker(vm, options, known, CHV_VM_VERB_SHUTDOWN, &error) ||
+            !timeout_option(options, 0, &timeout, &error))
+                return refuse(invocation, error);
+        chvd_vm_press_power_button(vm, timeout, on_pressed, pending_new(vm, invocation));
+        return true;
+}
+
+static void on_verb_done(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
+        g_autoptr(Pending) pending = data;
+        ChvdVm *vm = pending->vm;
+
+        if (error)
+                return g_dbus_method_invocation_return_gerror(pending->invocation, error);
+        /* Unless the machine has ended meanwhile. */
+        if (pending->becomes != CHV_VM_STATE_INVALID &&
+            (vm->state == CHV_VM_STATE_RUNNING || vm->state == CHV_VM_STATE_PAUSED))
+                chvd_vm_set_state(vm, pending->becomes, /* reason= */ NULL);
+        g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vm->skeleton));
+        g_dbus_method_invocation_return_value(pending->invocation, reply);
+}
+
+static gboolean
+pass_on(ChvdVm *vm,
+        GDBusMethodInvocation *invocation,
+        GVariant *options,
+        ChvVmVerb verb,
+        const char *method,
+        const char *reply_type,
+        ChvVmState becomes) {
+        g_autoptr(GError) error = NULL;
+        Pending *pending;
+
+        if (!admit_to_worker(vm, options, no_options, verb, &error))
+                return refuse(invocation, error);
+        pending = pending_new(vm, invocation);
+        pending->becomes = becomes;
+        chvd_worker_call(
+                        vm->worker, method,
+                        /* parameters= */ NULL, reply_type,
+                        /* fds= */ NULL,
+                        /* timeout_ms= */ -1, on_verb_done, pending);
+        return true;
+}
+
+static gboolean
+on_reset(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        return pass_on(vm, invocation, options, CHV_VM_VERB_RESET, "Reset", "()",
+                       CHV_VM_STATE_INVALID);
+}
+
+static gboolean
+on_pause(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        return pass_on(vm, invocation, options, CHV_VM_VERB_PAUSE, "Pause", "()",
+                       CHV_VM_STATE_PAUSED);
+}
+
+static gboolean
+on_resume(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        return pass_on(vm, invocation, options, CHV_VM_VERB_RESUME, "Resume", "()",
+                       CHV_VM_STATE_RUNNING);
+}
+
+static gboolean
+on_nmi(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        return pass_on(vm, invocation, options, CHV_VM_VERB_NMI, "Nmi", "()", CHV_VM_STATE_INVALID);
+}
+
+static gboolean
+on_get_counters(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        return pass_on(vm, invocation, options, CHV_VM_VERB_COUNTERS, "GetCounters", "(a{sa{st}})",
+                       CHV_VM_STATE_INVALID);
+}
+
+static gboolean
+on_delete(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        static const char *const known[] = { "force", "b", NULL };
+        g_autoptr(GError) error = NULL;
+
+        if (!chvd_options_check(options, known, &error) ||
+            (!chvd_options_bool(options, "force", false) &&
+             !admit(vm, options, known, CHV_VM_VERB_DELETE, &error)))
+                return refuse(invocation, error);
+        g_ptr_array_add(vm->deletions, invocation);
+        if (chvd_vm_has_run(vm))
+                chvd_vm_stop(vm, "deleted", /* grace_ms= */ 0);
+        else
+                chvd_vm_remove(vm);
+        return true;
+}
+
+/* A console is a stream: whatever else a worker sends is not passed on to clients. */
+static bool is_stream(int fd) {
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && (S_ISSOCK(st.st_mode) || isatty(fd));
+}
+
+static void on_console(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
+        g_autoptr(Pending) pending = data;
+        g_autoptr(GUnixFDList) list = NULL;
+        chv_autofd fd = -1;
+        gint32 handle;
+
+        if (error)
+                return g_dbus_method_invocation_return_gerror(pending->invocation, error);
+        g_variant_get(reply, "(h)", &handle);
+        if (fds && handle >= 0 && handle < g_unix_fd_list_get_length(fds))
+                fd = g_unix_fd_list_get(fds, handle, /* error= */ NULL);
+        if (fd < 0 || !is_stream(fd))
+                return g_dbus_method_invocation_return_error(
+                                pending->invocation, CHV_ERROR, CHV_ERROR_FAILED,
+                                "the worker sent no console");
+        list = g_unix_fd_list_new_from_array((int[]){ chv_fd_steal(&fd) }, 1);
+        g_dbus_method_invocation_return_value_with_unix_fd_list(
+                        pending->invocation, g_variant_new("(h)", 0), list);
+}
+
+static bool is_console(const char *name, GError **error) {
+        if (g_str_equal(name, "serial") || g_str_equal(name, "console") ||
+            g_str_equal(name, "debug_console"))
+                return true;
+        g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
+                    "console: '%.64s' is none of serial, console and debug_console", name);
+        return false;
+}
+
+static gboolean
+on_open_console(ChvVm *skeleton,
+                GDBusMethodInvocation *invocation,
+                GUnixFDList *fds,
+                const char *console,
+                GVariant *options,
+                ChvdVm *vm) {
+        static const char *const known[] = { "read-only", "b", "force", "b", "replay", "b", NULL };
+        g_autoptr(GError) error = NULL;
+
+        if (!is_console(console, &error) ||
+            !admit_to_worker(vm, options, known, CHV_VM_VERB_OPEN_CONSOLE, &error))
+                return refuse(invocation, error);
+        chvd_worker_call(
+                        vm->worker, "OpenConsole", g_variant_new("(s@a{sv})", console, options),
+                        "(h)",
+                        /* fds= */ NULL,
+                        /* timeout_ms= */ -1, on_console, pending_new(vm, invocation));
+        return true;
+}
+
+static gboolean on_resize_console(
+                ChvVm *skeleton,
+                GDBusMethodInvocation *invocation,
+                const char *console,
+                guint16 columns,
+                guint16 rows,
+                GVariant *options,
+                ChvdVm *vm) {
+        g_autoptr(GError) error = NULL;
+
+        if (!is_console(console, &error) ||
+            !admit_to_worker(vm, options, no_options, CHV_VM_VERB_OPEN_CONSOLE, &error))
+                return refuse(invocation, error);
+        chvd_worker_call(
+                        vm->worker, "ResizeConsole", g_variant_new("(sqq)", console, columns, rows),
+                        "()",
+                        /* fds= */ NULL,
+                        /* timeout_ms= */ -1, on_verb_done, pending_new(vm, invocation));
+        return true;
+}
+
+static gboolean not_supported(GDBusMethodInvocation *invocation, const char *what) {
+        g_dbus_method_invocation_return_error(
+                        invocation, CHV_ERROR, CHV_ERROR_NOT_SUPPORTED, "%s is not supported yet",
+                        what);
+        return true;
+}
+
+static gboolean
+on_resize(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        return not_supported(invocation, "resizing a VM");
+}
+
+static gboolean
+on_add_device(ChvVm *skeleton,
+              GDBusMethodInvocation *invocation,
+              GUnixFDList *list,
+              const char *kind,
+              GVariant *config,
+              GVariant *fds,
+              GVariant *options,
+              ChvdVm *vm) {
+        return not_supported(invocation, "adding a device");
+}
+
+static gboolean on_remove_device(
+                ChvVm *skeleton,
+                GDBusMethodInvocation *invocation,
+                const char *id,
+                GVariant *options,
+                ChvdVm *vm) {
+        return not_supported(invocation, "removing a device");
+}
+
+void chvd_vm_connect_methods(ChvdVm *vm) {
+        static const struct {
+                const char *signal;
+                GCallback handler;
+        } handlers[] = {
+                { "handle-start", G_CALLBACK(on_start) },
+                { "handle-shutdown", G_CALLBACK(on_shutdown) },
+                { "handle-power-off", G_CALLBACK(on_power_off) },
+                { "handle-reboot", G_CALLBACK(on_reboot) },
+                { "handle-reset", G_CALLBACK(on_reset) },
+                { "handle-pause", G_CALLBACK(on_pause) },
+                { "handle-resume", G_CALLBACK(on_resume) },
+                { "handle-nmi", G_CALLBACK(on_nmi) },
+                { "handle-delete", G_CALLBACK(on_delete) },
+                { "handle-resize", G_CALLBACK(on_resize) },
+                { "handle-add-device", G_CALLBACK(on_add_device) },
+                { "handle-remove-device", G_CALLBACK(on_remove_device) },
+                { "handle-get-counters", G_CALLBACK(on_get_counters) },
+                { "handle-open-console", G_CALLBACK(on_open_console) },
+                { "handle-resize-console", G_CALLBACK(on_resize_console) },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++)
+                (void) g_signal_connect(vm->skeleton, handlers[i].signal, handlers[i].handler, vm);
+}

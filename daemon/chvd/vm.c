@@ -1,0 +1,171 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A VM as an object: its properties, its state and its events. The state changes only through chvd_vm_set_state(),
+ * which holds every change against the table of dbus/state.c. Property changes of one turn of the main loop are sent
+ * together, and before the event that tells of them.
+ *
+ * Life: chvd_vm_new() exports it, chvd_vm_remove() takes it off the bus; between the two it owns itself. What is
+ * under way (a job, a call to the worker) holds a reference, so a VM may outlast its object for a moment.
+ */
+
+#include "daemon/chvd/vm.h"
+
+#include "daemon/chvd/device.h"
+#include "daemon/chvd/gate.h"
+#include "daemon/chvd/path.h"
+#include "daemon/chvd/vm-private.h"
+#include "dbus/error.h"
+
+static void subject(gpointer data, ChvdSubject *ret_subject) {
+        ChvdVm *vm = data;
+
+        *ret_subject = (ChvdSubject){
+                .vm = vm->definition->name,
+                .owned = true,
+                .owner = vm->owner,
+        };
+}
+
+ChvdVm *chvd_vm_ref(ChvdVm *vm) {
+        vm->refs++;
+        return vm;
+}
+
+void chvd_vm_unref(ChvdVm *vm) {
+        if (!vm || --vm->refs > 0)
+                return;
+        g_assert(vm->gone && !vm->worker);
+        g_clear_error(&vm->start_error);
+        g_ptr_array_unref(vm->devices);
+        g_ptr_array_unref(vm->deletions);
+        g_object_unref(vm->skeleton);
+        g_object_unref(vm->object);
+        chvd_definition_unref(vm->definition);
+        g_free(vm->end_reason);
+        g_free(vm->path);
+        g_free(vm);
+}
+
+const char *chvd_vm_name(const ChvdVm *vm) {
+        return vm->definition->name;
+}
+
+const char *chvd_vm_path(const ChvdVm *vm) {
+        return vm->path;
+}
+
+uid_t chvd_vm_owner(const ChvdVm *vm) {
+        return vm->owner;
+}
+
+ChvVmState chvd_vm_state(const ChvdVm *vm) {
+        return vm->state;
+}
+
+const ChvdDefinition *chvd_vm_definition(const ChvdVm *vm) {
+        return vm->definition;
+}
+
+void chvd_vm_set_transient(ChvdVm *vm, bool transient) {
+        vm->transient = transient;
+        chv_vm_set_transient(vm->skeleton, transient);
+        g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vm->skeleton));
+}
+
+void chvd_vm_set_state(ChvdVm *vm, ChvVmState state, const char *reason) {
+        if (state != vm->state && !chv_vm_state_may_follow(vm->state, state))
+                g_critical("VM '%s': %s after %s", vm->definition->name,
+                           chv_vm_state_to_string(state), chv_vm_state_to_string(vm->state));
+        vm->state = state;
+        chv_vm_set_state(vm->skeleton, chv_vm_state_to_string(state));
+        chv_vm_set_state_reason(vm->skeleton, reason ?: "");
+}
+
+void chvd_vm_forward_event(
+                ChvdVm *vm,
+                uint64_t timestamp,
+                const char *source,
+                const char *event,
+                GVariant *properties) {
+        if (vm->gone)
+                return;
+        g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vm->skeleton));
+        chv_vm_emit_event(vm->skeleton, timestamp, source, event, properties);
+        vm->hooks->event(vm->hooks_data, vm, timestamp, source, event, properties);
+}
+
+void chvd_vm_event(ChvdVm *vm, const char *event, GVariant *properties) {
+        g_autoptr(GVariant) owned = g_variant_ref_sink(properties ?: g_variant_new("a{sv}", NULL));
+
+        g_debug("VM '%s': %s", vm->definition->name, event);
+        chvd_vm_forward_event(vm, (uint64_t) g_get_real_time(), "vm", event, owned);
+}
+
+static void export(ChvdVm *vm) {
+        const ChvdDefinition *definition = vm->definition;
+
+        vm->skeleton = chv_vm_skeleton_new();
+        chv_vm_set_name(vm->skeleton, definition->name);
+        chv_vm_set_uuid(vm->skeleton, definition->config->platform.uuid ?: "");
+        chv_vm_set_state(vm->skeleton, chv_vm_state_to_string(vm->state));
+        chv_vm_set_state_reason(vm->skeleton, "");
+        chv_vm_set_owner(vm->skeleton, vm->owner);
+        chv_vm_set_config(vm->skeleton, definition->dict);
+        chv_vm_set_console_paths(vm->skeleton, g_variant_new("a{ss}", NULL));
+        chv_vm_set_transient(vm->skeleton, vm->transient);
+        chvd_vm_connect_methods(vm);
+        chvd_gate_install(
+                        G_DBUS_INTERFACE_SKELETON(vm->skeleton), vm->context->authority, subject,
+                        vm);
+        vm->object = chv_object_skeleton_new(vm->path);
+        chv_object_skeleton_set_vm(vm->object, vm->skeleton);
+        g_dbus_object_manager_server_export(
+                        vm->context->objects, G_DBUS_OBJECT_SKELETON(vm->object));
+}
+
+ChvdVm *
+chvd_vm_new(ChvdContext *context,
+            const ChvdVmHooks *hooks,
+            gpointer hooks_data,
+            ChvdDefinition *definition,
+            uid_t owner,
+            bool transient) {
+        ChvdVm *vm = g_new0(ChvdVm, 1);
+
+        vm->refs = 1;
+        vm->context = context;
+        vm->hooks = hooks;
+        vm->hooks_data = hooks_data;
+        vm->definition = chvd_definition_ref(definition);
+        vm->path = chvd_path(CHVD_PATH_VM, definition->name);
+        vm->owner = owner;
+        vm->transient = transient;
+        vm->state = CHV_VM_STATE_CREATED;
+        vm->end_state = CHV_VM_STATE_INVALID;
+        vm->told = CHV_VM_STATE_INVALID;
+        vm->devices = g_ptr_array_new_with_free_func((GDestroyNotify) chvd_device_free);
+        vm->deletions = g_ptr_array_new();
+        export(vm);
+        chvd_vm_event(vm, "created", /* properties= */ NULL);
+        return vm;
+}
+
+void chvd_vm_remove(ChvdVm *vm) {
+        g_autoptr(ChvdVm) self = vm; /* the VM's reference to itself */
+
+        if (vm->gone) {
+                (void) g_steal_pointer(&self);
+                return;
+        }
+        chvd_vm_event(vm, "deleted", g_variant_new_parsed("{'name': <%s>}", vm->definition->name));
+        vm->gone = true;
+        (void) g_dbus_object_manager_server_unexport(vm->context->objects, vm->path);
+        (void) g_signal_handlers_disconnect_by_data(vm->skeleton, vm);
+        for (unsigned i = 0; i < vm->deletions->len; i++)
+                g_dbus_method_invocation_return_value(
+                                g_ptr_array_index(vm->deletions, i), /* parameters= */ NULL);
+        g_ptr_array_set_size(vm->deletions, 0);
+        vm->hooks->gone(vm->hooks_data, vm);
+}
