@@ -15,6 +15,8 @@
 #include "hypervisor/arch/x86_64/regs.h"
 #include "hypervisor/error.h"
 
+#define TSC_FAR (1ull << 44) /* more than a second of any TSC */
+
 struct msrs {
         struct kvm_msrs head;
         struct kvm_msr_entry entries[];
@@ -88,6 +90,17 @@ GVariant *hvk_msrs_save(struct hvk_vcpu *v, GError **error) {
         return g_variant_builder_end(&b);
 }
 
+/* KVM takes a TSC written within a second of the one it expects for an attempt to synchronise vCPUs, and
+ * keeps its own (before Linux 6.8 even for the first write). That is right for all vCPUs but the first, whose
+ * exact value the others are to follow: a value far away makes KVM forget what it expected. */
+static bool unsettle_tsc(struct hvk_vcpu *v, uint64_t target, GError **error) {
+        g_autofree struct msrs *m = msrs_new(1);
+
+        m->head.nmsrs = 1;
+        m->entries[0] = (struct kvm_msr_entry){ .index = X86_MSR_TSC, .data = target + TSC_FAR };
+        return transfer(v, KVM_SET_MSRS, m, skip_any, /* ret_done= */ NULL, error);
+}
+
 bool hvk_msrs_restore(struct hvk_vcpu *v, GVariant *msrs, uint64_t tsc_advance, GError **error) {
         size_t n = g_variant_n_children(msrs), at = 0;
         g_autofree struct msrs *m = NULL;
@@ -110,8 +123,11 @@ bool hvk_msrs_restore(struct hvk_vcpu *v, GVariant *msrs, uint64_t tsc_advance, 
                         deadline.data = value;
                         continue;
                 }
-                if (index == X86_MSR_TSC)
+                if (index == X86_MSR_TSC) {
                         value += tsc_advance;
+                        if (v->index == 0 && !unsettle_tsc(v, value, error))
+                                return false;
+                }
                 m->entries[at++] = (struct kvm_msr_entry){ .index = index, .data = value };
         }
         m->entries[at++] = deadline;
