@@ -83,10 +83,10 @@ struct arch_smbios {
 /* Everything the tables tell the guest. */
 struct arch_tables {
         uint32_t boot_vcpus, max_vcpus;
-        const uint32_t *apic_ids; /* max_vcpus of them */
-        const struct arch_pci_segment *segments;
+        const uint32_t *apic_ids;                /* max_vcpus of them */
+        const struct arch_pci_segment *segments; /* for MCFG */
         size_t n_segments;
-        GBytes *dsdt_body; /* AML of the devices, complete terms for the DSDT; may be NULL */
+        GBytes *dsdt_body; /* AML of the devices and PCI segments, complete terms for the DSDT; may be NULL */
         struct arch_smbios smbios;
 };
 

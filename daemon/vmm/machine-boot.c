@@ -12,6 +12,8 @@ static GBytes *describe_devices(Machine *machine) {
         g_autoptr(aml) code = aml_new();
 
         aml_scope(code, "\\_SB");
+        for (size_t i = 0; i < machine->n_segments; i++)
+                pci_segment_describe(machine->segments[i], code);
         for (guint i = 0; i < machine->devices->len; i++) {
                 struct device *device = g_array_index(machine->devices, MachineDevice, i).device;
 

@@ -20,11 +20,6 @@ GByteArray *acpi_xsdt(const uint64_t *tables, size_t n);
 /* The root pointer, revision 2. xsdt: its guest address. */
 GByteArray *acpi_rsdp(uint64_t xsdt);
 
-/* Objects for the DSDT: the host bridge of each segment and the motherboard resource that reserves ECAM... */
-void acpi_pci_aml(aml *a, const struct arch_pci_segment *segments, size_t n);
-
-/* ... the processors, of which those from n_boot on are absent, ... */
+/* Objects for the DSDT: the processors, of which those from n_boot on are absent, and what to write for power-off. */
 void acpi_cpus_aml(aml *a, uint32_t n_boot, uint32_t n);
-
-/* ... and what to write for power-off. */
 void acpi_sleep_aml(aml *a);

@@ -27,7 +27,6 @@ static GByteArray *new_dsdt(const struct arch_tables *tables) {
         size_t size;
 
         acpi_sleep_aml(a);
-        acpi_pci_aml(a, tables->segments, tables->n_segments);
         acpi_cpus_aml(a, tables->boot_vcpus, tables->max_vcpus);
         if (tables->dsdt_body && (data = g_bytes_get_data(tables->dsdt_body, &size)))
                 aml_append(a, data, size);
