@@ -26,7 +26,7 @@ CACHE = Path(os.environ.get('CHV_CACHE') or
              Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'chvd')
 SUITE = 'bookworm'
 KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
-STALE_DAYS = 14
+STALE_DAYS = 7
 os.environ['PATH'] += ':/usr/sbin:/sbin'
 
 # name: (meta package, suite). `host` is the kernel of the emulated machine itself, the others
@@ -192,6 +192,9 @@ def prune(name, keep):
     for old in CACHE.glob(name + '-' + '[0-9a-f]' * 12):
         if old != keep and time.time() - old.stat().st_mtime > STALE_DAYS * 86400:
             shutil.rmtree(old, ignore_errors=True)
+    for left in CACHE.glob('run-*'):
+        if time.time() - left.stat().st_mtime > 86400:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @step('qemu')
@@ -319,23 +322,33 @@ def host(out, tar, kernel):
     shutil.copy(kernel / 'vmlinux', out / 'vmlinux')
 
 
-@step('guest', needs=(rootfs, *(kernels[n] for n in GUEST_KERNELS)),
-      files=('l2/customize.sh', 'l2/init'),
-      extra=(GUEST_MODULES, GUEST_KERNELS, inspect.getsource(initramfs)))
-def guest(out, tar, *kernel_dirs):
+def initramfs_step(name):
+    @step('initramfs-' + name, needs=(kernels[name],), files=('l2/init',),
+          extra=(GUEST_MODULES, inspect.getsource(initramfs)))
+    def build_initramfs(out, kernel):
+        initramfs(out / 'initramfs', HERE / 'l2/init', kernel, GUEST_MODULES)
+
+    return build_initramfs
+
+
+initramfses = {name: initramfs_step(name) for name in GUEST_KERNELS}
+
+
+@step('guest', files=('l2/customize.sh',), extra=GUEST_KERNELS,
+      needs=(rootfs, *(s[n] for n in GUEST_KERNELS for s in (kernels, initramfses))))
+def guest(out, tar, *dirs):
     """The guests' kernels and initramfs in one erofs, and the Debian root disk."""
     with tempfile.TemporaryDirectory(dir=CACHE) as top:
-        for name, kernel in zip(GUEST_KERNELS, kernel_dirs):
+        for name, kernel, ramfs in zip(GUEST_KERNELS, dirs[::2], dirs[1::2]):
             d = Path(top) / name
             d.mkdir()
             for f in ('bzImage', 'vmlinux', 'config', 'version'):
                 shutil.copy(kernel / f, d)
-            initramfs(d / 'initramfs', HERE / 'l2/init', kernel, GUEST_MODULES)
+            shutil.copy(ramfs / 'initramfs', d)
         run('mkfs.erofs', '-T0', out / 'guest.erofs', top)
     with unpacked(tar) as root:
         run(HERE / 'l2/customize.sh', root)
-        run('mke2fs', '-q', '-t', 'ext4', '-L', 'root', '-d', root,
-            out / 'debian.ext4', '800M')
+        run('mke2fs', '-q', '-t', 'ext4', '-L', 'root', '-d', root, out / 'debian.ext4', '800M')
 
 
 @step('scratch')

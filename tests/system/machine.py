@@ -49,6 +49,7 @@ RESTORE_LIMIT = 30
 CASE_LIMIT = 120
 SKIPPED = 77
 PASSED_ON = ('CHV_', 'G_', 'MESON_', 'ASAN_', 'UBSAN_', 'TSAN_', 'LSAN_')
+KEPT_BACK = ('CHV_CACHE', 'CHV_MIRROR', 'CHV_TEST_KERNEL')
 
 
 class MachineFailed(Exception):
@@ -340,7 +341,7 @@ def kept_state(out, *dirs):
 
 
 def environment():
-    names = [n for n in os.environ if n.startswith(PASSED_ON) and n != 'CHV_CACHE']
+    names = [n for n in os.environ if n.startswith(PASSED_ON) and n not in KEPT_BACK]
     return ''.join(f'export {n}={shlex.quote(os.environ[n])}; ' for n in names)
 
 
@@ -454,11 +455,18 @@ def main():
     p = verbs.add_parser('test', help='run system tests')
     p.add_argument('name', nargs='*', help='a case, the stem of several, or a pattern')
     verbs.add_parser('list', help='list the system tests')
+    p = verbs.add_parser('kernel', help='print where a stock kernel and its initramfs are')
+    p.add_argument('version', nargs='?', default=assets.GUEST_KERNELS[-1],
+                   choices=assets.GUEST_KERNELS)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if args.verb == 'build':
             kept_state()
+            return 0
+        if args.verb == 'kernel':
+            print(assets.kernels[args.version]() / 'bzImage')
+            print(assets.initramfses[args.version]() / 'initramfs')
             return 0
         if args.verb == 'list':
             print('\n'.join(c.name for c in find_cases([])))
