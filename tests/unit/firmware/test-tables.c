@@ -248,14 +248,12 @@ static GBytes *device_body(void) {
 }
 
 static void test_dsdt(void) {
-        g_autoptr(machine) m = machine_new(3, 5, 2);
+        g_autoptr(machine) m = machine_new(3, 5, 1);
         g_autoptr(GBytes) body = device_body();
         g_autofree char *text = NULL;
         const uint8_t *t;
 
         m->tables.dsdt_body = body;
-        m->segments[1].segment = 0x5f;
-        m->segments[1].mmio32.size = 0; /* a segment may lack a window */
         write_ok(m);
         t = find_table(m, "DSDT");
         g_assert_cmpuint(t[8], ==, 6);
@@ -265,21 +263,6 @@ static void test_dsdt(void) {
                 return;
         }
 
-        g_assert_nonnull(strstr(text, "Device (PC00)"));
-        g_assert_nonnull(strstr(text, "Device (PC5F)"));
-        g_assert_nonnull(strstr(text, "Name (_SEG, 0x5F)"));
-        g_assert_nonnull(strstr(text, "Name (_UID, 0x5F)"));
-        g_assert_cmpuint(count(text, "EisaId (\"PNP0A08\")"), ==, 2);
-        g_assert_cmpuint(count(text, "Name (_CCA, One)"), ==, 2);
-        g_assert_cmpuint(count(text, "e5c937d0-3553-4d7a-9117-ea4d19c3434d"), ==, 2);
-        g_assert_cmpuint(count(text, "WordBusNumber ("), ==, 2);
-        g_assert_cmpuint(count(text, "WordIO ("), ==, 2); /* segment 0 only */
-        g_assert_cmpuint(count(text, "DWordMemory ("), ==, 1);
-        g_assert_cmpuint(count(text, "QWordMemory ("), ==, 2);
-        g_assert_cmpuint(count(text, "0x001FFFFF, "), ==, 2); /* _PRT to slot 31 */
-        g_assert_nonnull(strstr(text, "Device (MBRD)"));
-        g_assert_cmpuint(count(text, "Memory32Fixed (ReadWrite,"), ==, 2);
-        g_assert_nonnull(strstr(text, "0xE8100000,         // Address Base"));
         g_assert_nonnull(strstr(text, "Device (\\_SB.CPUS)"));
         g_assert_cmpuint(count(text, "\"ACPI0007\""), ==, 5);
         g_assert_cmpuint(count(text, "Name (_STA, Zero)"), ==, 2);
@@ -302,13 +285,16 @@ static void test_largest(void) {
 static void test_no_room(void) {
         g_autoptr(machine) m = machine_new(1, 1, 1);
         g_autofree uint8_t *fill = g_malloc0(320 << 10);
-        g_autoptr(GBytes) big = g_bytes_new(fill, 320 << 10);
-        g_autoptr(GBytes) small = g_bytes_new(fill, (320 << 10) - 900);
+        g_autoptr(GBytes) big = g_bytes_new_static(fill, 320 << 10), small = NULL;
+        size_t room;
 
+        write_ok(m);
+        room = 0xf0000 - 0xa0030 - get(find_table(m, "DSDT") + 4, 4);
         m->tables.dsdt_body = big;
         write_fails(m, "acpi: the DSDT table of");
+        small = g_bytes_new_static(fill, room - 200); /* leaves no room for the one behind it */
         m->tables.dsdt_body = small;
-        write_fails(m, "table of"); /* one of those behind it */
+        write_fails(m, "acpi: the FACP table of 276 bytes does not fit below 0xf0000");
 }
 
 /* Every size round the end: either all is well or the error comes, and SMBIOS stays whole. */
