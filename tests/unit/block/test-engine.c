@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <string.h>
@@ -295,6 +296,34 @@ static void test_drain_limit(void) {
         engine_free(e);
 }
 
+/* A thread that sleeps on the engine's descriptor is woken, also for what the kernel hands to its own workers. */
+static void test_poll_fd(void) {
+        autofd fd = test_file_new(4096, O_RDWR);
+        struct engine *e = test_engine_new(ENGINE_URING, 4, fd);
+        char buf[512] = { 0 };
+
+        if (!e)
+                return;
+        for (int i = 0; i < 20; i++) {
+                struct pollfd p = { engine_poll_fd(e), POLLIN, 0 };
+                struct test_req t;
+                int r;
+
+                test_req_init(&t, i % 2 ? BLOCK_FLUSH : BLOCK_WRITE, 0, buf, i % 2 ? 0 : 512);
+                t.req.fd = fd;
+                t.req.dsync = true;
+                engine_queue(e, &t.req);
+                engine_submit(e);
+                do
+                        r = poll(&p, 1, 20000);
+                while (r < 0 && errno == EINTR);
+                g_assert_cmpint(r, ==, 1);
+                g_assert_cmpuint(engine_reap(e), ==, 1);
+                g_assert_cmpint(t.result, ==, 0);
+        }
+        engine_free(e);
+}
+
 /* A kernel that takes no more entries: requests are done all the same. The ring's descriptor is replaced by one that
  * io_uring_enter() refuses. */
 static void test_refused_by_kernel(void) {
@@ -404,6 +433,7 @@ int main(int argc, char **argv) {
         add_for_both("more-than-depth", test_more_than_depth);
         g_test_add_func("/engine/advance", test_advance);
         g_test_add_func("/engine/drain-limit", test_drain_limit);
+        g_test_add_func("/engine/poll-fd", test_poll_fd);
         g_test_add_func("/engine/refused-by-kernel", test_refused_by_kernel);
         g_test_add_func("/engine/uring-forbidden", test_uring_forbidden);
         g_test_add_func("/engine/names", test_names);

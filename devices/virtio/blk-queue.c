@@ -1,0 +1,272 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One queue of a block device and the thread that serves it.
+ *
+ * A kick makes the thread take all chains there are into slots, hand them to the engine in one batch, collect what is finished at
+ * once and interrupt the guest at most once. A completion makes it return what is finished, and go on taking chains if it had run
+ * out of slots. One wake-up does a bounded number of rounds, because a busy guest must not keep the thread from requests of the main
+ * thread.
+ */
+
+#include "devices/virtio/blk.h"
+#include "hypervisor/error.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_SLOTS 1024u
+#define MAX_ROUNDS 16
+#define QUIESCE_LIMIT_MS 30000
+
+uint64_t vblk_now(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000000ull + (uint64_t) ts.tv_nsec;
+}
+
+struct vblk_slot *vblk_slot_take(struct vblk_queue *bq) {
+        struct vblk_slot *s = bq->free;
+
+        if (s) {
+                bq->free = s->next;
+                return s;
+        }
+        if (bq->n_touched == bq->n_slots)
+                return NULL;
+        s = &bq->slots[bq->n_touched];
+        s->queue = bq;
+        s->chain.iov = bq->iovs + (size_t) bq->n_touched * bq->max_iov;
+        s->chain.iov_max = (uint16_t) bq->max_iov;
+        bq->n_touched++;
+        return s;
+}
+
+void vblk_slot_give_back(struct vblk_queue *bq, struct vblk_slot *s) {
+        s->next = bq->free;
+        bq->free = s;
+}
+
+/* The guest broke the rules: answers no more, whatever is still in flight, until it resets the device. */
+static void give_up(struct vblk_queue *bq, const char *why) {
+        struct virtio_dev *vd = &bq->blk->vd;
+
+        bq->dropping = true;
+        bq->q->broken = true;
+        iothread_unwatch(bq->thread, &bq->kick);
+        vd->transport->needs_reset(vd, why);
+}
+
+/* Takes chains until there are no more, or no more slots. VIRTQ_E_EMPTY, VIRTQ_E_BROKEN, or 0: no slot. */
+static int take_chains(struct vblk_queue *bq) {
+        struct vblk_slot *s;
+        const char *why = "a bad descriptor chain in a block queue";
+        int r;
+
+        while ((s = vblk_slot_take(bq))) {
+                r = virtq_pop(bq->q, &s->chain);
+                if (r == 0 && vblk_request_begin(s, &why))
+                        continue;
+                vblk_slot_give_back(bq, s);
+                if (r == VIRTQ_E_EMPTY)
+                        return r;
+                give_up(bq, why);
+                return VIRTQ_E_BROKEN;
+        }
+        return 0;
+}
+
+static void collect(struct vblk_queue *bq) {
+        bq->now = vblk_now();
+        (void) engine_reap(bq->engine);
+}
+
+static void serve(struct vblk_queue *bq) {
+        struct virtq *q = bq->q;
+        int rounds, r = 0;
+
+        bq->starved = false;
+        bq->now = vblk_now();
+        virtq_disable_notify(q);
+        for (rounds = 0; rounds < MAX_ROUNDS; rounds++) {
+                r = take_chains(bq);
+                engine_submit(bq->engine);
+                collect(bq);
+                if (r == VIRTQ_E_BROKEN)
+                        return;
+                if (r == VIRTQ_E_EMPTY && !virtq_enable_notify(q))
+                        break;
+                if (r == 0 && !bq->free) {
+                        bq->starved = true;
+                        break;
+                }
+                virtq_disable_notify(q);
+        }
+        virtio_queue_flush(&bq->blk->vd, q);
+        if (rounds == MAX_ROUNDS)
+                (void) eventfd_write(q->kick_fd, 1);
+}
+
+static void on_kick(struct io_watch *w, uint32_t events) {
+        struct vblk_queue *bq = w->opaque;
+        eventfd_t n;
+
+        (void) eventfd_read(w->fd, &n);
+        serve(bq);
+}
+
+static void on_finished(struct io_watch *w, uint32_t events) {
+        struct vblk_queue *bq = w->opaque;
+
+        collect(bq);
+        if (bq->dropping)
+                return;
+        if (bq->starved)
+                serve(bq);
+        else
+                virtio_queue_flush(&bq->blk->vd, bq->q);
+}
+
+static int watch(struct vblk_queue *bq) {
+        int r;
+
+        bq->kick = (struct io_watch){ bq->q->kick_fd, on_kick, bq };
+        bq->finished = (struct io_watch){ engine_poll_fd(bq->engine), on_finished, bq };
+        r = iothread_watch(bq->thread, &bq->kick, EPOLLIN);
+        if (r < 0 || bq->finished.fd < 0)
+                return r;
+        r = iothread_watch(bq->thread, &bq->finished, EPOLLIN);
+        if (r < 0)
+                iothread_unwatch(bq->thread, &bq->kick);
+        return r;
+}
+
+static void unwatch(struct vblk_queue *bq) {
+        /* give_up() has done the first already. */
+        if (!bq->dropping)
+                iothread_unwatch(bq->thread, &bq->kick);
+        if (bq->finished.fd >= 0)
+                iothread_unwatch(bq->thread, &bq->finished);
+}
+
+static int start_here(void *opaque) {
+        struct vblk_queue *bq = opaque;
+        int r;
+
+        if (bq->serving || bq->q->broken)
+                return 0;
+        bq->dropping = false;
+        r = watch(bq);
+        if (r < 0)
+                return r;
+        bq->serving = true;
+        /* Chains that came before the watch, or whose kick was consumed before a pause. */
+        serve(bq);
+        return 0;
+}
+
+static int stop_here(void *opaque) {
+        struct vblk_queue *bq = opaque;
+
+        if (!bq->serving)
+                return 0;
+        unwatch(bq);
+        bq->dropping = true;
+        bq->serving = false;
+        return engine_drain(bq->engine, /* timeout_ms= */ -1);
+}
+
+static int quiesce_here(void *opaque) {
+        struct vblk_queue *bq = opaque;
+        int r;
+
+        if (!bq->serving)
+                return 0;
+        bq->now = vblk_now();
+        r = engine_drain(bq->engine, QUIESCE_LIMIT_MS);
+        if (!bq->dropping)
+                virtio_queue_flush(&bq->blk->vd, bq->q);
+        if (r < 0)
+                return r;
+        unwatch(bq);
+        bq->serving = false;
+        return 0;
+}
+
+int vblk_queue_start(struct vblk_queue *bq) {
+        return iothread_call(bq->thread, start_here, bq);
+}
+
+void vblk_queue_stop(struct vblk_queue *bq) {
+        (void) iothread_call(bq->thread, stop_here, bq);
+}
+
+int vblk_queue_quiesce(struct vblk_queue *bq) {
+        return iothread_call(bq->thread, quiesce_here, bq);
+}
+
+static int bind_engine(void *opaque) {
+        struct vblk_queue *bq = opaque;
+
+        return engine_start(bq->engine);
+}
+
+static bool
+start_thread(struct vblk_queue *bq,
+             unsigned index,
+             const struct virtio_blk_config *config,
+             GError **error) {
+        g_autofree char *name = g_strdup_printf("%.8s_q%u", config->id, index);
+        struct iothread_config tc = {
+                .name = name,
+                .thread_start = config->hook.thread_start,
+                .opaque = config->hook.opaque,
+        };
+        int r;
+
+        for (size_t i = 0; i < config->n_affinity; i++)
+                if (config->affinity[i].queue == index) {
+                        tc.host_cpus = config->affinity[i].host_cpus;
+                        tc.n_host_cpus = config->affinity[i].n_host_cpus;
+                }
+        bq->thread = iothread_new(&tc, error);
+        if (!bq->thread)
+                return false;
+        r = iothread_call(bq->thread, bind_engine, bq);
+        return r >= 0 || hv_error_errno(error, -r, "starting queue %u of %s", index, config->id);
+}
+
+bool vblk_queue_init(
+                struct vblk_queue *bq,
+                struct vblk *blk,
+                unsigned index,
+                const struct virtio_blk_config *config,
+                GError **error) {
+        bq->blk = blk;
+        bq->q = &blk->vd.queues[index];
+        bq->n_slots = MIN(config->queue_size, MAX_SLOTS);
+        /* Room for seg_max, header and status, and never more than one system call takes. */
+        bq->max_iov = MIN((unsigned) config->queue_size, (unsigned) IOV_MAX);
+        bq->slots = g_new0(struct vblk_slot, bq->n_slots);
+        bq->iovs = g_new0(struct iovec, (size_t) bq->n_slots * bq->max_iov);
+        bq->engine =
+                        engine_new(config->no_io_uring ? ENGINE_SYNC : ENGINE_AUTO, bq->n_slots,
+                                   blk->image->main_fd, error);
+        return bq->engine && start_thread(bq, index, config, error);
+}
+
+void vblk_queue_release(struct vblk_queue *bq) {
+        if (bq->thread)
+                vblk_queue_stop(bq);
+        bq->thread = iothread_free(bq->thread);
+        bq->engine = engine_free(bq->engine);
+        g_clear_pointer(&bq->iovs, g_free);
+        g_clear_pointer(&bq->slots, g_free);
+}

@@ -1,0 +1,89 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "devices/block/image.h"
+#include "devices/virtio/blk-wire.h"
+#include "devices/virtio/devices.h"
+
+#include <stdatomic.h>
+
+/* Between blk.c (the device), blk-queue.c (its threads) and blk-request.c (one request). */
+
+/* Counters of one queue: written by its thread, read by the main thread at any time. */
+struct vblk_stats {
+        atomic_uint_least64_t ops[BLOCK_OP_MAX];
+        atomic_uint_least64_t bytes[BLOCK_OP_MAX];
+        atomic_uint_least64_t time_ns[BLOCK_OP_MAX]; /* sum */
+        atomic_uint_least64_t min_ns[BLOCK_OP_MAX];
+        atomic_uint_least64_t max_ns[BLOCK_OP_MAX];
+};
+
+struct vblk_slot {
+        struct block_req req; /* first: done() gets from it to the slot */
+        struct vblk_queue *queue;
+        struct virtq_chain chain;
+        struct iovec *status_iov; /* the chain's last: one byte shorter while the request runs */
+        uint64_t started;         /* ns */
+        struct vblk_slot *next;   /* free list */
+};
+
+struct vblk_queue {
+        struct vblk *blk;
+        struct virtq *q;
+        iothread *thread;
+        struct engine *engine;
+        struct io_watch kick, finished;
+
+        /* Of the queue's thread. */
+        bool serving;
+        bool dropping; /* requests that end are not returned to the guest */
+        bool starved;  /* chains wait for a slot; notifications are off */
+        uint64_t now;  /* ns, of the current batch */
+        uint64_t last_error_report;
+
+        /* One slot a queue entry, up to a limit; used from the front, so that idle ones cost no memory. */
+        unsigned n_slots, n_touched, max_iov;
+        struct vblk_slot *slots, *free;
+        struct iovec *iovs;
+
+        struct vblk_stats stats;
+};
+
+struct vblk {
+        struct virtio_dev vd; /* first */
+        struct image *image;
+        uint8_t serial[VBLK_ID_LEN];
+        uint32_t seg_max;
+        atomic_bool writeback; /* set by a vCPU thread, read by the queues' */
+        void (*io_error)(void *opaque, const char *id, const char *operation, int errnum);
+        void *io_error_opaque;
+        unsigned n_queues;
+        struct vblk_queue *queues;
+};
+
+/* blk-request.c; on the queue's thread. */
+
+/* Looks at the chain popped into s and starts what it asks for. False: the guest broke the rules, why says how. */
+bool vblk_request_begin(struct vblk_slot *s, const char **why);
+
+/* blk-queue.c */
+
+bool vblk_queue_init(
+                struct vblk_queue *bq,
+                struct vblk *blk,
+                unsigned index,
+                const struct virtio_blk_config *config,
+                GError **error);
+void vblk_queue_release(struct vblk_queue *bq);
+
+struct vblk_slot *vblk_slot_take(struct vblk_queue *bq);
+void vblk_slot_give_back(struct vblk_queue *bq, struct vblk_slot *s);
+
+/* From any other thread; return when it is done. stop drops what is in flight instead of returning it to the guest;
+ * quiesce returns it, or after a time limit fails with -ETIMEDOUT and goes on to serve. */
+int vblk_queue_start(struct vblk_queue *bq);
+void vblk_queue_stop(struct vblk_queue *bq);
+int vblk_queue_quiesce(struct vblk_queue *bq);
+
+uint64_t vblk_now(void);
