@@ -290,26 +290,35 @@ void virtq_unpop(struct virtq *q) {
         q->in_flight--;
 }
 
-void virtq_push(struct virtq *q, uint16_t head, uint32_t len) {
+void virtq_push_many(struct virtq *q, const struct virtq_used *done, unsigned n) {
         struct ring_used *used = q->used_host;
-        struct ring_used_elem *e;
 
         /* Requests that were in flight when the queue broke complete into nothing. */
         if (q->broken || !q->ready)
                 return;
-        assert(q->in_flight > 0);
+        assert(n <= q->in_flight);
 
-        e = &used->ring[q->used_idx & (q->size - 1)];
-        e->id = htole32(head);
-        e->len = htole32(len);
-        q->used_idx++;
-        q->in_flight--;
-        /* Pairs with the driver's acquire of used->idx: what the device wrote, and the entry, come first. */
+        for (unsigned i = 0; i < n; i++) {
+                struct ring_used_elem *e =
+                                &used->ring[(uint16_t) (q->used_idx + i) & (q->size - 1)];
+
+                e->id = htole32(done[i].head);
+                e->len = htole32(done[i].len);
+                /* After the writes: a bit that is taken in between then costs one page too many, not a lost one. */
+                mark_used(q, e, sizeof(*e));
+        }
+
+        q->used_idx += n;
+        q->in_flight -= n;
+        /* Pairs with the driver's acquire of used->idx: what the device wrote, and the entries, come first. */
         __atomic_store_n(&used->idx, htole16(q->used_idx), __ATOMIC_RELEASE);
-
-        /* After the writes: a bit that is taken in between then costs one page too many, not a lost one. */
-        mark_used(q, e, sizeof(*e));
         mark_used(q, &used->idx, sizeof(used->idx));
+}
+
+void virtq_push(struct virtq *q, uint16_t head, uint32_t len) {
+        struct virtq_used done = { head, len };
+
+        virtq_push_many(q, &done, 1);
 }
 
 bool virtq_want_interrupt(struct virtq *q) {

@@ -70,6 +70,13 @@ void virtq_unpop(struct virtq *q);
  * broken queue it does nothing. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t len);
 
+/* The same for n chains that the driver sees all at once: one packet in several buffers (5.1.6.4). */
+struct virtq_used {
+        uint16_t head;
+        uint32_t len;
+};
+void virtq_push_many(struct virtq *q, const struct virtq_used *done, unsigned n);
+
 /* Whether the driver wants an interrupt for what was pushed since the last call (2.7.7, 2.7.10). */
 bool virtq_want_interrupt(struct virtq *q);
 
