@@ -1,0 +1,99 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Tap descriptors that somebody else has opened. What a descriptor is, is asked from the kernel and not believed: a frame in the
+ * wrong format would be garbage on the host's network, and an arbitrary descriptor one that the guest can write to.
+ *
+ * Header size and offloads belong to the interface, not to the descriptor; attachment belongs to the descriptor.
+ */
+
+#include "devices/net/tap.h"
+#include "hypervisor/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+static bool refuse(GError **error, const char *why) {
+        g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "the network descriptor %s", why);
+        return false;
+}
+
+static bool tap_adopt(int fd, bool several, char ret_name[NET_NAME_LEN], GError **error) {
+        int header = NET_HEADER_LEN, flags = fcntl(fd, F_GETFL);
+        struct ifreq ifr = { 0 };
+
+        if (flags < 0)
+                return hv_error_errno(error, errno, "asking for the mode of a network descriptor");
+        if ((flags & O_ACCMODE) != O_RDWR)
+                return refuse(error, "is not open for reading and writing");
+        if (ioctl(fd, TUNGETIFF, &ifr) < 0)
+                return refuse(error, "is no tap device, or has no interface yet");
+        if (!(ifr.ifr_flags & IFF_TAP))
+                return refuse(error, "is a tun device, which has no Ethernet frames");
+        if (!(ifr.ifr_flags & IFF_NO_PI))
+                return refuse(error, "was opened without IFF_NO_PI");
+        if (!(ifr.ifr_flags & IFF_VNET_HDR))
+                return refuse(error, "was opened without IFF_VNET_HDR");
+        if (several && !(ifr.ifr_flags & IFF_MULTI_QUEUE))
+                return refuse(error, "is one of several, and was opened without IFF_MULTI_QUEUE");
+
+        if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
+                return hv_error_errno(error, errno, "setting the header size of %s", ifr.ifr_name);
+        if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return hv_error_errno(error, errno, "making %s non-blocking", ifr.ifr_name);
+        (void) g_strlcpy(ret_name, ifr.ifr_name, NET_NAME_LEN);
+        return true;
+}
+
+static int tap_set_offloads(int fd, unsigned offloads) {
+        unsigned long f = 0;
+
+        /* The kernel refuses the others without it. */
+        if (offloads & NET_OFFLOAD_CSUM) {
+                f |= TUN_F_CSUM;
+                if (offloads & NET_OFFLOAD_TSO4)
+                        f |= TUN_F_TSO4;
+                if (offloads & NET_OFFLOAD_TSO6)
+                        f |= TUN_F_TSO6;
+                if (offloads & NET_OFFLOAD_ECN && offloads & (NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6))
+                        f |= TUN_F_TSO_ECN;
+                if (offloads & NET_OFFLOAD_UFO)
+                        f |= TUN_F_UFO;
+        }
+        return ioctl(fd, TUNSETOFFLOAD, f) < 0 ? -errno : 0;
+}
+
+static unsigned tap_offloads(int fd) {
+        unsigned tso = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN;
+        unsigned best[] = { tso | NET_OFFLOAD_UFO, tso, NET_OFFLOAD_CSUM };
+        unsigned found = 0;
+
+        /* There is no way to ask but to try; UFO came and went with kernel versions. */
+        for (size_t i = 0; found == 0 && i < G_N_ELEMENTS(best); i++)
+                if (tap_set_offloads(fd, best[i]) == 0)
+                        found = best[i];
+        (void) tap_set_offloads(fd, 0);
+        return found;
+}
+
+static int tap_attach(int fd, bool on) {
+        struct ifreq ifr = { 0 };
+
+        ifr.ifr_flags = (short) (on ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE);
+        if (ioctl(fd, TUNSETQUEUE, &ifr) == 0)
+                return 0;
+        /* It is so already. */
+        return errno == EINVAL ? 0 : -errno;
+}
+
+const struct net_port_ops net_tap_ops = {
+        .adopt = tap_adopt,
+        .offloads = tap_offloads,
+        .set_offloads = tap_set_offloads,
+        .attach = tap_attach,
+};

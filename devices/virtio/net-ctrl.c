@@ -1,0 +1,177 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The control queue of a network device (virtio 1.2, 5.1.6.5), on the first pair's thread.
+ *
+ * Number of pairs and guest offloads take effect. Receive modes, the MAC table and VLAN filters are answered with OK and have none:
+ * every frame of the port is the guest's, and a filter is allowed to let too much through. What is unknown is an error.
+ */
+
+#include "devices/virtio/net.h"
+
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#define MAX_COMMANDS 64
+
+struct command {
+        uint8_t class, number;
+        uint8_t data[8];
+};
+
+int vnet_set_pairs(struct vnet *net, unsigned n) {
+        int r;
+
+        for (; net->active_pairs > n; net->active_pairs--) {
+                struct vnet_pair *pair = net->pairs[net->active_pairs - 1];
+
+                vnet_pair_stop(pair);
+                (void) net->port->attach(pair->fd, false);
+        }
+        for (; net->active_pairs < n; net->active_pairs++) {
+                struct vnet_pair *pair = net->pairs[net->active_pairs];
+
+                r = net->port->attach(pair->fd, true);
+                if (r < 0)
+                        return r;
+                r = vnet_pair_start(pair);
+                if (r < 0) {
+                        (void) net->port->attach(pair->fd, false);
+                        return r;
+                }
+        }
+        return 0;
+}
+
+static bool set_pairs(struct vnet *net, const struct command *c) {
+        unsigned n = c->data[0] | (unsigned) c->data[1] << 8;
+
+        return virtio_has(&net->vd, VNET_F_MQ) && n >= 1 && n <= net->n_pairs &&
+               vnet_set_pairs(net, n) >= 0;
+}
+
+static bool set_offloads(struct vnet *net, const struct command *c) {
+        uint64_t bits;
+        unsigned offloads;
+
+        memcpy(&bits, c->data, sizeof(bits));
+        bits = GUINT64_FROM_LE(bits);
+        if (!virtio_has(&net->vd, VNET_F_CTRL_GUEST_OFFLOADS) || (bits & ~net->vd.features) != 0)
+                return false;
+        offloads = vnet_offloads_of(bits);
+        if (net->port->set_offloads(net->pairs[0]->fd, offloads) < 0)
+                return false;
+        net->offloads = offloads;
+        return true;
+}
+
+static bool execute(struct vnet *net, const struct command *c, size_t data_len) {
+        switch (c->class) {
+        case VNET_CLASS_RX:
+                return c->number <= VNET_RX_LAST && data_len >= 1;
+        case VNET_CLASS_MAC:
+                return c->number == VNET_MAC_TABLE_SET && data_len >= 8;
+        case VNET_CLASS_VLAN:
+                return c->number <= VNET_VLAN_LAST && data_len >= 2;
+        case VNET_CLASS_ANNOUNCE:
+                return c->number == VNET_ANNOUNCE_ACK;
+        case VNET_CLASS_MQ:
+                return c->number == VNET_MQ_PAIRS_SET && data_len >= 2 && set_pairs(net, c);
+        case VNET_CLASS_OFFLOADS:
+                return c->number == VNET_OFFLOADS_SET && data_len >= 8 && set_offloads(net, c);
+        default:
+                return false;
+        }
+}
+
+/* False: there is no room for an answer. */
+static bool answer(struct vnet *net, const struct virtq_chain *chain) {
+        struct command c = { 0 };
+        size_t n = iov_copy_out(chain->iov, chain->n_read, 0, &c, sizeof(c));
+        uint8_t ack = VNET_ERR;
+
+        if (chain->write_len == 0)
+                return false;
+        if (n >= 2 && execute(net, &c, n - 2))
+                ack = VNET_OK;
+        (void) iov_copy_in(chain->iov + chain->n_read, chain->n_write, 0, &ack, 1);
+        virtq_mark_written(net->ctrl.q, chain, 1);
+        virtq_push(net->ctrl.q, chain->head, 1);
+        return true;
+}
+
+static void broken(struct vnet *net) {
+        net->ctrl.q->broken = true;
+        net->vd.transport->needs_reset(&net->vd, "a bad descriptor chain in the control queue");
+}
+
+static void serve(struct vnet *net) {
+        struct virtq *q = net->ctrl.q;
+        /* Shared with the transmit queue of the same thread, which keeps nothing in it. */
+        struct virtq_chain chain = { .iov = net->pairs[0]->tx.iov, .iov_max = IOV_MAX };
+        int left = MAX_COMMANDS;
+
+        if (q->broken)
+                return;
+        while (left > 0) {
+                int r = virtq_pop(q, &chain);
+
+                if (r == VIRTQ_E_EMPTY) {
+                        if (!virtq_enable_notify(q))
+                                break;
+                        continue;
+                }
+                if (r == VIRTQ_E_BROKEN || !answer(net, &chain)) {
+                        broken(net);
+                        return;
+                }
+                left--;
+        }
+        virtio_queue_flush(&net->vd, q);
+        if (left == 0)
+                (void) eventfd_write(q->kick_fd, 1);
+}
+
+static void on_kick(struct io_watch *w, uint32_t events) {
+        eventfd_t n;
+
+        (void) eventfd_read(w->fd, &n);
+        serve(w->opaque);
+}
+
+static int start_here(void *opaque) {
+        struct vnet *net = opaque;
+        int r;
+
+        if (net->ctrl.serving)
+                return 0;
+        net->ctrl.kick = (struct io_watch){ net->ctrl.q->kick_fd, on_kick, net };
+        r = iothread_watch(net->pairs[0]->thread, &net->ctrl.kick, EPOLLIN);
+        if (r < 0)
+                return r;
+        net->ctrl.serving = true;
+        serve(net);
+        return 0;
+}
+
+static int stop_here(void *opaque) {
+        struct vnet *net = opaque;
+
+        if (net->ctrl.serving)
+                iothread_unwatch(net->pairs[0]->thread, &net->ctrl.kick);
+        net->ctrl.serving = false;
+        return 0;
+}
+
+int vnet_ctrl_start(struct vnet *net) {
+        unsigned index = 2 * (virtio_has(&net->vd, VNET_F_MQ) ? net->n_pairs : 1);
+
+        net->ctrl.q = virtio_has(&net->vd, VNET_F_CTRL_VQ) ? &net->vd.queues[index] : NULL;
+        return net->ctrl.q ? iothread_call(net->pairs[0]->thread, start_here, net) : 0;
+}
+
+void vnet_ctrl_stop(struct vnet *net) {
+        (void) iothread_call(net->pairs[0]->thread, stop_here, net);
+}

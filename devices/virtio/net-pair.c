@@ -1,0 +1,166 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A receive and a transmit queue, the port's descriptor that belongs to them, and the thread that moves frames between them.
+ *
+ * The port is watched only for what can be used at the moment: for reading while the guest has buffers, for writing while a frame
+ * could not be sent, and otherwise not at all, because a descriptor in error would keep waking the thread.
+ */
+
+#include "devices/virtio/net.h"
+#include "hypervisor/error.h"
+#include "hypervisor/fd.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+static void update_watch(struct vnet_pair *pair) {
+        uint32_t events = (pair->rx.hungry ? 0 : EPOLLIN) | (pair->tx.blocked ? EPOLLOUT : 0);
+
+        if (pair->dead)
+                events = 0;
+        if (events == pair->port_events)
+                return;
+        if (events == 0)
+                iothread_unwatch(pair->thread, &pair->port);
+        else if ((pair->port_events == 0
+                                  ? iothread_watch(pair->thread, &pair->port, events)
+                                  : iothread_modify(pair->thread, &pair->port, events)) < 0) {
+                vnet_pair_died(pair);
+                return;
+        }
+        pair->port_events = events;
+}
+
+void vnet_pair_died(struct vnet_pair *pair) {
+        if (pair->port_events != 0)
+                iothread_unwatch(pair->thread, &pair->port);
+        pair->port_events = 0;
+        pair->dead = true;
+        vnet_port_died(pair->net);
+}
+
+void vnet_pair_broken(struct vnet_pair *pair, struct virtq *q, const char *why) {
+        q->broken = true;
+        pair->net->vd.transport->needs_reset(&pair->net->vd, why);
+}
+
+static void on_port(struct io_watch *w, uint32_t events) {
+        struct vnet_pair *pair = w->opaque;
+
+        if (events & EPOLLOUT) {
+                pair->tx.blocked = false;
+                vnet_tx_run(pair);
+        }
+        if (events & (EPOLLIN | EPOLLERR | EPOLLHUP) && !pair->rx.hungry)
+                vnet_rx_run(pair);
+        /* Still there after reading found nothing wrong: it would never end. */
+        if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN) && !pair->dead)
+                vnet_pair_died(pair);
+        update_watch(pair);
+}
+
+static void on_rx_kick(struct io_watch *w, uint32_t events) {
+        struct vnet_pair *pair = w->opaque;
+        eventfd_t n;
+
+        (void) eventfd_read(w->fd, &n);
+        if (pair->rx.hungry)
+                vnet_rx_run(pair);
+        update_watch(pair);
+}
+
+static void on_tx_kick(struct io_watch *w, uint32_t events) {
+        struct vnet_pair *pair = w->opaque;
+        eventfd_t n;
+
+        (void) eventfd_read(w->fd, &n);
+        if (!pair->tx.blocked)
+                vnet_tx_run(pair);
+        update_watch(pair);
+}
+
+static int start_here(void *opaque) {
+        struct vnet_pair *pair = opaque;
+        int r;
+
+        if (pair->serving)
+                return 0;
+        pair->rx.kick = (struct io_watch){ pair->rx.q->kick_fd, on_rx_kick, pair };
+        pair->tx.kick = (struct io_watch){ pair->tx.q->kick_fd, on_tx_kick, pair };
+        pair->port = (struct io_watch){ pair->fd, on_port, pair };
+        r = iothread_watch(pair->thread, &pair->rx.kick, EPOLLIN);
+        if (r < 0)
+                return r;
+        r = iothread_watch(pair->thread, &pair->tx.kick, EPOLLIN);
+        if (r < 0) {
+                iothread_unwatch(pair->thread, &pair->rx.kick);
+                return r;
+        }
+        pair->serving = true;
+        pair->dead = false;
+        pair->tx.blocked = false;
+        /* Buffers and frames that came before the watches, or whose kick was consumed before a pause. */
+        vnet_rx_run(pair);
+        vnet_tx_run(pair);
+        update_watch(pair);
+        return 0;
+}
+
+static int stop_here(void *opaque) {
+        struct vnet_pair *pair = opaque;
+
+        if (!pair->serving)
+                return 0;
+        pair->serving = false;
+        iothread_unwatch(pair->thread, &pair->rx.kick);
+        iothread_unwatch(pair->thread, &pair->tx.kick);
+        if (pair->port_events != 0)
+                iothread_unwatch(pair->thread, &pair->port);
+        pair->port_events = 0;
+        vnet_rx_give_back(pair);
+        return 0;
+}
+
+int vnet_pair_start(struct vnet_pair *pair) {
+        return iothread_call(pair->thread, start_here, pair);
+}
+
+void vnet_pair_stop(struct vnet_pair *pair) {
+        (void) iothread_call(pair->thread, stop_here, pair);
+}
+
+struct vnet_pair *
+vnet_pair_new(struct vnet *net,
+              unsigned index,
+              int fd,
+              const struct virtio_net_config *config,
+              GError **error) {
+        struct vnet_pair *pair = g_new0(struct vnet_pair, 1);
+        g_autofree char *name = g_strdup_printf("%.7s_qp%u", config->id, index);
+        struct iothread_config tc = {
+                .name = name,
+                .thread_start = config->hook.thread_start,
+                .opaque = config->hook.opaque,
+        };
+
+        pair->net = net;
+        pair->index = index;
+        pair->fd = fd;
+        pair->rx.q = &net->vd.queues[2 * index];
+        pair->tx.q = &net->vd.queues[2 * index + 1];
+        pair->thread = iothread_new(&tc, error);
+        return pair->thread ? pair : vnet_pair_free(pair);
+}
+
+struct vnet_pair *vnet_pair_free(struct vnet_pair *pair) {
+        if (!pair)
+                return NULL;
+        if (pair->thread)
+                vnet_pair_stop(pair);
+        pair->thread = iothread_free(pair->thread);
+        chv_closep(&pair->fd);
+        g_free(pair);
+        return NULL;
+}

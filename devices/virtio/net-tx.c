@@ -1,0 +1,89 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Frames from the guest to the port: one writev(2) each, out of guest memory.
+ *
+ * The header is the kernel's to check: it copies header and frame before it looks at them. What the port refuses is dropped, as a
+ * network does; when it would block, the frame goes back to the queue until the port is writable.
+ */
+
+#include "devices/virtio/net.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+
+enum sent {
+        SENT,
+        NOT_SENT, /* dropped */
+        WOULD_BLOCK,
+};
+
+static enum sent send_frame(struct vnet_pair *pair, const struct virtq_chain *chain) {
+        ssize_t n;
+
+        if (chain->read_len < VNET_FRAME_MIN || chain->read_len > VNET_FRAME_MAX || pair->dead ||
+            !vnet_link_is_up(pair->net))
+                return NOT_SENT;
+        do
+                n = writev(pair->fd, chain->iov, chain->n_read);
+        while (n < 0 && errno == EINTR);
+        if (n >= 0)
+                return SENT;
+        if (errno == EAGAIN)
+                return WOULD_BLOCK;
+        if (errno == EBADFD || errno == EBADF || errno == EPIPE)
+                vnet_pair_died(pair);
+        return NOT_SENT;
+}
+
+static bool transmit(struct vnet_pair *pair, const struct virtq_chain *chain) {
+        struct vnet_tx *tx = &pair->tx;
+
+        switch (send_frame(pair, chain)) {
+        case SENT:
+                vnet_count(&tx->n.frames, 1);
+                vnet_count(&tx->n.bytes, chain->read_len - NET_HEADER_LEN);
+                break;
+        case NOT_SENT:
+                vnet_count(&tx->n.drops, 1);
+                break;
+        case WOULD_BLOCK:
+                virtq_unpop(tx->q);
+                tx->blocked = true;
+                return false;
+        }
+        virtq_push(tx->q, chain->head, 0);
+        return true;
+}
+
+void vnet_tx_run(struct vnet_pair *pair) {
+        struct vnet_tx *tx = &pair->tx;
+        struct virtq_chain chain = { .iov = tx->iov, .iov_max = IOV_MAX };
+        int left = VNET_BUDGET;
+
+        if (tx->q->broken)
+                return;
+        virtq_disable_notify(tx->q);
+        while (left > 0) {
+                int r = virtq_pop(tx->q, &chain);
+
+                if (r == VIRTQ_E_BROKEN) {
+                        vnet_pair_broken(pair, tx->q, "a bad descriptor chain in a transmit queue");
+                        return;
+                }
+                if (r == VIRTQ_E_EMPTY) {
+                        if (!virtq_enable_notify(tx->q))
+                                break;
+                        virtq_disable_notify(tx->q);
+                        continue;
+                }
+                if (!transmit(pair, &chain))
+                        break;
+                left--;
+        }
+        virtio_queue_flush(&pair->net->vd, tx->q);
+        /* More may be there: after everybody else had a turn. */
+        if (left == 0)
+                (void) eventfd_write(tx->q->kick_fd, 1);
+}

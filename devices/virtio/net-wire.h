@@ -1,0 +1,72 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+/*
+ * What a network device and its driver say to each other (virtio 1.2, 5.1). All fields are little-endian.
+ */
+
+/* Feature bits. */
+enum {
+        VNET_F_CSUM = 0,
+        VNET_F_GUEST_CSUM = 1,
+        VNET_F_CTRL_GUEST_OFFLOADS = 2,
+        VNET_F_MTU = 3,
+        VNET_F_MAC = 5,
+        VNET_F_GUEST_TSO4 = 7,
+        VNET_F_GUEST_TSO6 = 8,
+        VNET_F_GUEST_ECN = 9,
+        VNET_F_GUEST_UFO = 10,
+        VNET_F_HOST_TSO4 = 11,
+        VNET_F_HOST_TSO6 = 12,
+        VNET_F_HOST_ECN = 13,
+        VNET_F_HOST_UFO = 14,
+        VNET_F_MRG_RXBUF = 15,
+        VNET_F_STATUS = 16,
+        VNET_F_CTRL_VQ = 17,
+        VNET_F_MQ = 22,
+};
+
+#define VNET_S_LINK_UP 1u
+
+struct vnet_space {
+        uint8_t mac[6];
+        uint16_t status;
+        uint16_t max_pairs;
+        uint16_t mtu;
+};
+
+struct vnet_header {
+        uint8_t flags, gso_type;
+        uint16_t hdr_len, gso_size, csum_start, csum_offset;
+        uint16_t num_buffers;
+};
+
+/* Control queue: class, command, data of the command; answered with one byte. */
+enum vnet_class {
+        VNET_CLASS_RX = 0,
+        VNET_CLASS_MAC = 1,
+        VNET_CLASS_VLAN = 2,
+        VNET_CLASS_ANNOUNCE = 3,
+        VNET_CLASS_MQ = 4,
+        VNET_CLASS_OFFLOADS = 5,
+};
+
+enum {
+        VNET_RX_LAST = 5, /* NOBCAST */
+        VNET_MAC_TABLE_SET = 0,
+        VNET_VLAN_LAST = 1, /* DEL */
+        VNET_ANNOUNCE_ACK = 0,
+        VNET_MQ_PAIRS_SET = 0,
+        VNET_OFFLOADS_SET = 0,
+};
+
+enum vnet_ack {
+        VNET_OK = 0,
+        VNET_ERR = 1,
+};
+
+_Static_assert(sizeof(struct vnet_space) == 12, "layout of virtio 1.2, 5.1.4");
+_Static_assert(sizeof(struct vnet_header) == 12, "header of virtio 1.2, 5.1.6");

@@ -1,0 +1,345 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The virtio network device (virtio 1.2, 5.1): features, configuration space and life of an interface whose frames its pairs'
+ * threads move to and from a port, which is a tap.
+ *
+ * Only the pairs that the driver has switched on are attached to the port, so that the host sends no frame to a queue nobody reads.
+ * The control queue's thread switches them while the device is active; whoever starts and stops the device stops that queue
+ * first, so there is one such party at a time.
+ */
+
+#include "devices/virtio/net.h"
+#include "devices/net/tap.h"
+#include "hypervisor/error.h"
+#include "hypervisor/fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#define TYPE_NET 1
+#define STATE_VERSION 1u
+#define BIT(f) (1ull << VNET_F_##f)
+
+static struct vnet *to_vnet(struct virtio_dev *vd) {
+        return (struct vnet *) vd;
+}
+
+bool vnet_link_is_up(const struct vnet *net) {
+        return atomic_load_explicit(&net->link, memory_order_relaxed) &&
+               !atomic_load_explicit(&net->port_dead, memory_order_relaxed);
+}
+
+void vnet_port_died(struct vnet *net) {
+        if (!atomic_exchange(&net->port_dead, true))
+                net->vd.transport->config_changed(&net->vd);
+}
+
+void virtio_net_set_link(struct virtio_dev *vd, bool up) {
+        struct vnet *net = to_vnet(vd);
+
+        if (atomic_exchange(&net->link, up) != up && vd->transport)
+                vd->transport->config_changed(vd);
+}
+
+unsigned vnet_offloads_of(uint64_t features) {
+        return (features & BIT(GUEST_CSUM) ? NET_OFFLOAD_CSUM : 0) |
+               (features & BIT(GUEST_TSO4) ? NET_OFFLOAD_TSO4 : 0) |
+               (features & BIT(GUEST_TSO6) ? NET_OFFLOAD_TSO6 : 0) |
+               (features & BIT(GUEST_ECN) ? NET_OFFLOAD_ECN : 0) |
+               (features & BIT(GUEST_UFO) ? NET_OFFLOAD_UFO : 0);
+}
+
+static void net_config_read(struct virtio_dev *vd, unsigned offset, void *data, unsigned len) {
+        struct vnet *net = to_vnet(vd);
+        struct vnet_space space = {
+                .status = GUINT16_TO_LE(vnet_link_is_up(net) ? VNET_S_LINK_UP : 0),
+                .max_pairs = GUINT16_TO_LE(net->n_pairs),
+                .mtu = GUINT16_TO_LE(net->mtu),
+        };
+
+        assert(offset + len <= sizeof(space));
+
+        memcpy(space.mac, net->mac, sizeof(space.mac));
+        memcpy(data, (char *) &space + offset, len);
+}
+
+/* Feature bits that need one of others (5.1.3.1). */
+static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
+        static const struct {
+                uint64_t bit, one_of;
+        } rules[] = {
+                { BIT(GUEST_TSO4), BIT(GUEST_CSUM) },
+                { BIT(GUEST_TSO6), BIT(GUEST_CSUM) },
+                { BIT(GUEST_ECN), BIT(GUEST_TSO4) | BIT(GUEST_TSO6) },
+                { BIT(GUEST_UFO), BIT(GUEST_CSUM) },
+                { BIT(HOST_TSO4), BIT(CSUM) },
+                { BIT(HOST_TSO6), BIT(CSUM) },
+                { BIT(HOST_ECN), BIT(HOST_TSO4) | BIT(HOST_TSO6) },
+                { BIT(HOST_UFO), BIT(CSUM) },
+                { BIT(MQ), BIT(CTRL_VQ) },
+        };
+        struct vnet *net = to_vnet(vd);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rules); i++)
+                if (features & rules[i].bit && !(features & rules[i].one_of))
+                        return false;
+        net->offloads = vnet_offloads_of(features);
+        return true;
+}
+
+static void stop_pairs(struct vnet *net) {
+        /* First, because it starts and stops the others. */
+        vnet_ctrl_stop(net);
+        for (unsigned i = 0; i < net->active_pairs; i++)
+                vnet_pair_stop(net->pairs[i]);
+}
+
+static int start_pairs(struct vnet *net) {
+        int r = 0;
+
+        for (unsigned i = 0; r >= 0 && i < net->active_pairs; i++)
+                r = vnet_pair_start(net->pairs[i]);
+        if (r >= 0)
+                r = vnet_ctrl_start(net);
+        if (r < 0)
+                stop_pairs(net);
+        return r;
+}
+
+static void net_deactivate(struct virtio_dev *vd) {
+        struct vnet *net = to_vnet(vd);
+
+        stop_pairs(net);
+        (void) vnet_set_pairs(net, 1);
+        net->offloads = 0;
+}
+
+/* One pair is active, or after a restore what was then; those beyond the first are not attached yet. */
+static int net_activate(struct virtio_dev *vd) {
+        struct vnet *net = to_vnet(vd);
+        unsigned n = net->active_pairs;
+        int r;
+
+        net->active_pairs = 1;
+        atomic_store(&net->port_dead, false);
+        r = net->port->set_offloads(net->pairs[0]->fd, net->offloads);
+        if (r >= 0)
+                r = vnet_set_pairs(net, n);
+        if (r >= 0)
+                r = start_pairs(net);
+        if (r < 0)
+                net_deactivate(vd);
+        return r;
+}
+
+static bool net_pause(struct virtio_dev *vd, GError **error) {
+        if (vd->active)
+                stop_pairs(to_vnet(vd));
+        return true;
+}
+
+static void net_resume(struct virtio_dev *vd) {
+        if (vd->active && start_pairs(to_vnet(vd)) < 0)
+                vd->transport->needs_reset(vd, "the network device could not be resumed");
+}
+
+static GVariant *net_save(struct virtio_dev *vd) {
+        struct vnet *net = to_vnet(vd);
+
+        return g_variant_new(
+                        "(uuub)", STATE_VERSION, net->active_pairs, net->offloads,
+                        (gboolean) atomic_load(&net->link));
+}
+
+static bool net_restore(struct virtio_dev *vd, GVariant *state, GError **error) {
+        struct vnet *net = to_vnet(vd);
+        uint32_t version = 0, pairs = 0, offloads = 0;
+        gboolean link = TRUE;
+        const char *wrong = NULL;
+
+        if (!g_variant_is_of_type(state, G_VARIANT_TYPE("(uuub)")))
+                wrong = "is damaged";
+        else
+                g_variant_get(state, "(uuub)", &version, &pairs, &offloads, &link);
+        if (!wrong && version != STATE_VERSION)
+                wrong = "has an unknown version";
+        else if (!wrong && (pairs == 0 || pairs > net->n_pairs))
+                wrong = "has more queue pairs than the device";
+        else if (!wrong && (offloads & ~vnet_offloads_of(vd->device_features)) != 0)
+                wrong = "needs offloads that the host's interface lacks";
+        if (wrong) {
+                g_set_error(error, HV_ERROR, HV_ERROR_STATE, "the state of network device %s %s",
+                            vd->id, wrong);
+                return false;
+        }
+        net->active_pairs = pairs;
+        net->offloads = offloads;
+        atomic_store(&net->link, link);
+        return true;
+}
+
+static void net_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
+        struct vnet *net = to_vnet(vd);
+        uint64_t rx[3] = { 0 }, tx[3] = { 0 };
+
+        for (unsigned i = 0; i < net->n_pairs; i++) {
+                struct vnet_counters *r = &net->pairs[i]->rx.n, *t = &net->pairs[i]->tx.n;
+
+                rx[0] += atomic_load_explicit(&r->bytes, memory_order_relaxed);
+                rx[1] += atomic_load_explicit(&r->frames, memory_order_relaxed);
+                rx[2] += atomic_load_explicit(&r->drops, memory_order_relaxed);
+                tx[0] += atomic_load_explicit(&t->bytes, memory_order_relaxed);
+                tx[1] += atomic_load_explicit(&t->frames, memory_order_relaxed);
+                tx[2] += atomic_load_explicit(&t->drops, memory_order_relaxed);
+        }
+        fn(opaque, "rx_bytes", rx[0]);
+        fn(opaque, "rx_frames", rx[1]);
+        fn(opaque, "rx_drops", rx[2]);
+        fn(opaque, "tx_bytes", tx[0]);
+        fn(opaque, "tx_frames", tx[1]);
+        fn(opaque, "tx_drops", tx[2]);
+}
+
+static void net_free(struct virtio_dev *vd) {
+        struct vnet *net = to_vnet(vd);
+
+        if (net->pairs[0])
+                vnet_ctrl_stop(net);
+        for (unsigned i = 0; i < net->n_pairs; i++)
+                vnet_pair_free(net->pairs[i]);
+        g_free(net->pairs);
+        virtio_dev_release(vd);
+        g_free(net);
+}
+
+static const struct virtio_dev_ops net_ops = {
+        .negotiated = net_negotiated,
+        .config_read = net_config_read,
+        .activate = net_activate,
+        .deactivate = net_deactivate,
+        .pause = net_pause,
+        .resume = net_resume,
+        .save = net_save,
+        .restore = net_restore,
+        .counters = net_counters,
+        .free = net_free,
+};
+
+static bool check_config(const struct virtio_net_config *config, GError **error) {
+        const char *wrong = NULL;
+
+        if (config->n_pairs == 0 || config->n_pairs > VNET_MAX_PAIRS)
+                wrong = "num_queues must be from 2 to 1022";
+        else if (config->queue_size < 2 || config->queue_size > VIRTQ_SIZE_MAX ||
+                 (config->queue_size & (config->queue_size - 1)) != 0)
+                wrong = "queue_size must be a power of 2 from 2 to 32768";
+        else if (config->mtu != 0 && config->mtu < 1280)
+                wrong = "mtu must be 1280 or more";
+        else if (config->mac[0] & 1)
+                wrong = "mac must not be a multicast address";
+        else if (!config->offload_csum && (config->offload_tso || config->offload_ufo))
+                wrong = "offload_tso and offload_ufo need offload_csum";
+        if (!wrong)
+                return true;
+        g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "network device %s: %s", config->id, wrong);
+        return false;
+}
+
+static uint64_t offered(const struct vnet *net, const struct virtio_net_config *config) {
+        unsigned can = config->offload_csum ? net->port->offloads(config->tap_fds[0]) : 0;
+        uint64_t bits = BIT(MAC) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(MRG_RXBUF);
+
+        if (config->mtu != 0)
+                bits |= BIT(MTU);
+        if (config->n_pairs > 1)
+                bits |= BIT(MQ);
+        if (can & NET_OFFLOAD_CSUM)
+                bits |= BIT(CSUM) | BIT(GUEST_CSUM) | BIT(CTRL_GUEST_OFFLOADS);
+        if (config->offload_tso && can & NET_OFFLOAD_TSO4)
+                bits |= BIT(GUEST_TSO4) | BIT(GUEST_TSO6) | BIT(GUEST_ECN) | BIT(HOST_TSO4) |
+                        BIT(HOST_TSO6) | BIT(HOST_ECN);
+        if (config->offload_ufo && can & NET_OFFLOAD_UFO)
+                bits |= BIT(GUEST_UFO) | BIT(HOST_UFO);
+        return bits;
+}
+
+/* Checks all descriptors; they must be of one interface. */
+static bool adopt_ports(struct vnet *net, const struct virtio_net_config *config, GError **error) {
+        for (unsigned i = 0; i < config->n_pairs; i++) {
+                char name[NET_NAME_LEN];
+
+                if (!net->port->adopt(config->tap_fds[i], config->n_pairs > 1, name, error)) {
+                        g_prefix_error(error, "network device %s: ", config->id);
+                        return false;
+                }
+                if (i == 0)
+                        memcpy(net->name, name, sizeof(name));
+                if (strcmp(net->name, name) != 0) {
+                        g_set_error(error, HV_ERROR, HV_ERROR_INVALID,
+                                    "network device %s: its descriptors are of two interfaces, %s "
+                                    "and %s",
+                                    config->id, net->name, name);
+                        return false;
+                }
+        }
+        return true;
+}
+
+static bool
+make_pairs(struct vnet *net, const struct virtio_net_config *config, int *fds, GError **error) {
+        for (unsigned i = 0; i < net->n_pairs; i++) {
+                int r = i > 0 ? net->port->attach(fds[i], false) : 0;
+
+                if (r < 0)
+                        return hv_error_errno(error, -r, "detaching queue %u of %s", i, net->name);
+                net->pairs[i] = vnet_pair_new(net, i, chv_steal_fd(&fds[i]), config, error);
+                if (!net->pairs[i])
+                        return false;
+        }
+        return true;
+}
+
+struct virtio_dev *
+vnet_new(const gmem *mem,
+         const struct virtio_net_config *config,
+         const struct net_port_ops *port,
+         GError **error) {
+        g_autofree int *fds = g_memdup2(config->tap_fds, config->n_pairs * sizeof(int));
+        struct vnet *net = g_new0(struct vnet, 1);
+        bool ok;
+
+        net->port = port;
+        if (!check_config(config, error) || !adopt_ports(net, config, error)) {
+                for (unsigned i = 0; i < config->n_pairs; i++)
+                        chv_closep(&fds[i]);
+                g_free(net);
+                return NULL;
+        }
+
+        memcpy(net->mac, config->mac, sizeof(net->mac));
+        net->mtu = config->mtu;
+        net->n_pairs = config->n_pairs;
+        net->active_pairs = 1;
+        net->pairs = g_new0(struct vnet_pair *, net->n_pairs);
+        atomic_init(&net->link, true);
+        virtio_dev_init(&net->vd, &net_ops, "virtio-net", config->id, TYPE_NET, mem,
+                        2u * config->n_pairs + 1, config->queue_size);
+        net->vd.config_len = sizeof(struct vnet_space);
+        net->vd.device_features = offered(net, config);
+        ok = make_pairs(net, config, fds, error);
+        for (unsigned i = 0; i < config->n_pairs; i++)
+                chv_closep(&fds[i]);
+        if (!ok) {
+                net_free(&net->vd);
+                return NULL;
+        }
+        return &net->vd;
+}
+
+struct virtio_dev *
+virtio_net_new(const gmem *mem, const struct virtio_net_config *config, GError **error) {
+        return vnet_new(mem, config, &net_tap_ops, error);
+}

@@ -1,0 +1,142 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "devices/net/port.h"
+#include "devices/virtio/devices.h"
+#include "devices/virtio/net-wire.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+
+/* Between net.c (the device), net-pair.c (a queue pair's thread), net-rx.c, net-tx.c (its directions) and net-ctrl.c. */
+
+#define VNET_MAX_PAIRS 511u
+/* The largest frame a segmentation offload makes, with VLAN tag and header. */
+#define VNET_FRAME_MAX (NET_HEADER_LEN + 14 + 4 + 65535)
+#define VNET_FRAME_MIN (NET_HEADER_LEN + 14)
+/* Frames moved in one direction before the other, and calls of other threads, get their turn. */
+#define VNET_BUDGET 256
+
+/* Receive buffers taken ahead. With mergeable ones up to this many iovecs are kept, and one more chain. */
+#define VNET_AHEAD_IOVS (IOV_MAX / 2)
+
+struct vnet_buffer {
+        uint16_t head, n_iov;
+        uint32_t len;
+};
+
+struct vnet_counters {
+        atomic_uint_least64_t frames, bytes, drops;
+};
+
+struct vnet_rx {
+        struct virtq *q;
+        struct io_watch kick;
+        bool hungry; /* waits for buffers, with notifications on and the port not watched */
+
+        /* Buffers popped and not used yet, oldest first; their iovecs lie in iov in the same order. */
+        unsigned n_buffers, n_iov;
+        uint32_t room; /* bytes */
+        struct vnet_buffer buffers[IOV_MAX];
+        struct virtq_used done[IOV_MAX];
+        struct iovec iov[IOV_MAX];
+
+        /* A frame that was larger than the buffers there were: its first `placed` bytes are in them, the rest in spill. */
+        uint32_t held, placed;
+        uint8_t spill[VNET_FRAME_MAX + 1];
+
+        struct vnet_counters n;
+};
+
+struct vnet_tx {
+        struct virtq *q;
+        struct io_watch kick;
+        bool blocked; /* waits for the port to take frames again */
+        struct iovec iov[IOV_MAX];
+        struct vnet_counters n;
+};
+
+struct vnet_pair {
+        struct vnet *net;
+        unsigned index;
+        int fd;
+        iothread *thread;
+
+        /* Of the pair's thread. */
+        bool serving, dead, watched;
+        struct io_watch port;
+        uint32_t port_events;
+        struct vnet_rx rx;
+        struct vnet_tx tx;
+};
+
+struct vnet_ctrl {
+        struct virtq *q; /* NULL: not negotiated */
+        struct io_watch kick;
+        bool serving;
+};
+
+struct vnet {
+        struct virtio_dev vd; /* first */
+        const struct net_port_ops *port;
+        char name[NET_NAME_LEN];
+        uint8_t mac[6];
+        uint16_t mtu;
+        atomic_bool link;      /* as configured */
+        atomic_bool port_dead; /* a descriptor failed */
+
+        /* Of whoever starts and stops the device, and of the control queue's thread in between. */
+        unsigned active_pairs;
+        unsigned offloads;
+
+        unsigned n_pairs;
+        struct vnet_pair **pairs;
+        struct vnet_ctrl ctrl;
+};
+
+/* virtio_net_new() on any kind of port. */
+struct virtio_dev *
+vnet_new(const gmem *mem,
+         const struct virtio_net_config *config,
+         const struct net_port_ops *port,
+         GError **error);
+
+/* Of features, those that concern frames to the guest. */
+unsigned vnet_offloads_of(uint64_t features);
+
+/* The port of a pair is gone: shown to the guest as a link that is down. */
+void vnet_port_died(struct vnet *net);
+bool vnet_link_is_up(const struct vnet *net);
+
+static inline void vnet_count(atomic_uint_least64_t *counter, uint64_t n) {
+        /* One writer: a plain addition that readers see whole. */
+        atomic_store_explicit(
+                        counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                        memory_order_relaxed);
+}
+
+/* net-pair.c; start and stop from any other thread. stop returns with no frame on its way; drop is for good. */
+struct vnet_pair *
+vnet_pair_new(struct vnet *net,
+              unsigned index,
+              int fd,
+              const struct virtio_net_config *config,
+              GError **error);
+struct vnet_pair *vnet_pair_free(struct vnet_pair *pair);
+int vnet_pair_start(struct vnet_pair *pair);
+void vnet_pair_stop(struct vnet_pair *pair);
+
+/* On the pair's thread. */
+void vnet_pair_broken(struct vnet_pair *pair, struct virtq *q, const char *why);
+void vnet_pair_died(struct vnet_pair *pair);
+void vnet_rx_run(struct vnet_pair *pair);
+void vnet_rx_give_back(struct vnet_pair *pair);
+void vnet_tx_run(struct vnet_pair *pair);
+
+/* net-ctrl.c; from any thread but the first pair's. */
+int vnet_ctrl_start(struct vnet *net);
+void vnet_ctrl_stop(struct vnet *net);
+
+/* Serves the first n pairs and no others. On the control queue's thread, or while that is stopped. 0 or negative errno. */
+int vnet_set_pairs(struct vnet *net, unsigned n);
