@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -111,14 +110,13 @@ static void serve(struct vblk_queue *bq) {
         }
         virtio_queue_flush(&bq->blk->vd, q);
         if (rounds == MAX_ROUNDS)
-                (void) eventfd_write(q->kick_fd, 1);
+                virtio_queue_kick(q);
 }
 
 static void on_kick(struct io_watch *w, uint32_t events) {
         struct vblk_queue *bq = w->opaque;
-        eventfd_t n;
 
-        (void) eventfd_read(w->fd, &n);
+        virtio_queue_clear_kick(bq->q);
         serve(bq);
 }
 

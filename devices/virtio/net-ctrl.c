@@ -12,7 +12,6 @@
 
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 #define MAX_COMMANDS 64
 
@@ -131,14 +130,14 @@ static void serve(struct vnet *net) {
         }
         virtio_queue_flush(&net->vd, q);
         if (left == 0)
-                (void) eventfd_write(q->kick_fd, 1);
+                virtio_queue_kick(q);
 }
 
 static void on_kick(struct io_watch *w, uint32_t events) {
-        eventfd_t n;
+        struct vnet *net = w->opaque;
 
-        (void) eventfd_read(w->fd, &n);
-        serve(w->opaque);
+        virtio_queue_clear_kick(net->ctrl.q);
+        serve(net);
 }
 
 static int start_here(void *opaque) {

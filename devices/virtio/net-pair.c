@@ -13,7 +13,6 @@
 #include "hypervisor/fd.h"
 
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 static void update_watch(struct vnet_pair *pair) {
         uint32_t events = (pair->rx.hungry ? 0 : EPOLLIN) | (pair->tx.blocked ? EPOLLOUT : 0);
@@ -63,9 +62,8 @@ static void on_port(struct io_watch *w, uint32_t events) {
 
 static void on_rx_kick(struct io_watch *w, uint32_t events) {
         struct vnet_pair *pair = w->opaque;
-        eventfd_t n;
 
-        (void) eventfd_read(w->fd, &n);
+        virtio_queue_clear_kick(pair->rx.q);
         if (pair->rx.hungry)
                 vnet_rx_run(pair);
         update_watch(pair);
@@ -73,9 +71,8 @@ static void on_rx_kick(struct io_watch *w, uint32_t events) {
 
 static void on_tx_kick(struct io_watch *w, uint32_t events) {
         struct vnet_pair *pair = w->opaque;
-        eventfd_t n;
 
-        (void) eventfd_read(w->fd, &n);
+        virtio_queue_clear_kick(pair->tx.q);
         if (!pair->tx.blocked)
                 vnet_tx_run(pair);
         update_watch(pair);

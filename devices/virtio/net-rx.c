@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 /* Enough for a frame that is no product of segmentation offload, on most networks; larger ones are held and completed. */
 #define USUAL_FRAME 2048u
@@ -203,7 +202,7 @@ void vnet_rx_run(struct vnet_pair *pair) {
         /* The port wakes us for frames that are left in it, but not for the one that is held. */
         if (left == 0 && rx->held > 0) {
                 rx->hungry = true;
-                (void) eventfd_write(rx->q->kick_fd, 1);
+                virtio_queue_kick(rx->q);
         }
 }
 

@@ -11,7 +11,6 @@
 #include "devices/virtio/net.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
 
 enum sent {
         SENT,
@@ -85,5 +84,5 @@ void vnet_tx_run(struct vnet_pair *pair) {
         virtio_queue_flush(&pair->net->vd, tx->q);
         /* More may be there: after everybody else had a turn. */
         if (left == 0)
-                (void) eventfd_write(tx->q->kick_fd, 1);
+                virtio_queue_kick(tx->q);
 }
