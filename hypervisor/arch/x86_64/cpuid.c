@@ -28,7 +28,6 @@
 #define KVM_EAX_MSI_EXT_DEST_ID BIT(15)
 
 #define HYPERVISOR_FIRST 0x40000000u
-#define HYPERVISOR_LAST 0x400000ffu
 #define HYPERVISOR_FEATURES 0x40000001u
 #define HYPERVISOR_TIMING 0x40000010u
 #define APIC_BUS_KHZ 1000000u
@@ -123,12 +122,8 @@ copy_host(struct x86_cpuid *c,
         x86_cpuid_set(c, &leaf);
 }
 
-static void set_hypervisor(struct x86_cpuid *c, const struct x86_cpuid_config *config) {
+static void set_timing(struct x86_cpuid *c, const struct x86_cpuid_config *config) {
         struct x86_cpuid_leaf *l;
-
-        l = x86_cpuid_find(c, HYPERVISOR_FEATURES, 0);
-        if (l)
-                l->eax |= KVM_EAX_MSI_EXT_DEST_ID;
 
         l = x86_cpuid_find(c, 0x80000007, 0);
         if (config->tsc_khz == 0 || !l || !(l->edx & EXT7_EDX_INVARIANT_TSC))
@@ -164,8 +159,11 @@ void x86_cpuid_set_machine(struct x86_cpuid *c, const struct x86_cpuid_config *c
                 l->eax = (l->eax & 0xff00ff00) | config->phys_bits |
                          (uint32_t) config->phys_bits << 16;
 
+        l = x86_cpuid_find(c, HYPERVISOR_FEATURES, 0);
+        if (l)
+                l->eax |= KVM_EAX_MSI_EXT_DEST_ID;
         if (config->hyperv)
                 x86_cpuid_set_hyperv(c);
         else
-                set_hypervisor(c, config);
+                set_timing(c, config);
 }

@@ -47,7 +47,7 @@ void x86_cpuid_set_machine(struct x86_cpuid *c, const struct x86_cpuid_config *c
 void x86_cpuid_set_vcpu(
                 struct x86_cpuid *c, const struct vcpu_topology *topology, uint32_t apic_id);
 
-/* The Hyper-V leaves, in place of the hypervisor's own. */
+/* The Hyper-V leaves, in place of the hypervisor's own, which move up by 0x100. */
 void x86_cpuid_set_hyperv(struct x86_cpuid *c);
 
 /* The host's CPUID instruction, for x86_cpuid_config.host. */

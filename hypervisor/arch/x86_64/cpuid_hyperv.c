@@ -3,13 +3,25 @@
 
 /*
  * The Hyper-V leaves of CPUID for guests that know that interface (Windows). They take the place of
- * the hypervisor's own. Contents are those of the Hypervisor Top Level Functional Specification 2,
- * values those of reference 3.4.
+ * the hypervisor's own, which move up by 0x100, where other guests look for them. Contents are those
+ * of the Hypervisor Top Level Functional Specification 2, values those of reference 3.4.
  */
 
 #include "hypervisor/arch/x86_64/cpuid.h"
 
 #define BIT(n) (1u << (n))
+
+#define FIRST 0x40000000u
+#define OFFSET 0x100u
+
+static void move_up(struct x86_cpuid *c) {
+        for (size_t i = 0; i < c->n; i++)
+                if (c->leaf[i].function - FIRST < OFFSET) {
+                        if (c->leaf[i].function == FIRST)
+                                c->leaf[i].eax += OFFSET;
+                        c->leaf[i].function += OFFSET;
+                }
+}
 
 void x86_cpuid_set_hyperv(struct x86_cpuid *c) {
         static const struct x86_cpuid_leaf leaves[] = {
@@ -35,7 +47,7 @@ void x86_cpuid_set_hyperv(struct x86_cpuid *c) {
                 { 0x40000005, 0, false, 0xffffffff, 64, 0, 0 },
         };
 
-        x86_cpuid_remove(c, 0x40000000, 0x400000ff);
+        move_up(c);
         for (size_t i = 0; i < sizeof(leaves) / sizeof(leaves[0]); i++)
                 x86_cpuid_set(c, &leaves[i]);
         for (uint32_t f = 0x40000006; f <= 0x4000000a; f++)

@@ -156,6 +156,9 @@ static void test_hyperv(void) {
         g_assert_cmphex(get(c, 0x40000004, 0)->eax, ==, 0x62e);
         g_assert_cmphex(get(c, 0x40000004, 0)->ebx, ==, 0xfff);
         g_assert_nonnull(x86_cpuid_find(c, 0x4000000a, 0));
+        g_assert_cmphex(get(c, 0x40000100, 0)->eax, ==, 0x40000101);
+        g_assert_cmphex(get(c, 0x40000100, 0)->ebx, ==, 0x4b4d564b);
+        g_assert_cmphex(get(c, 0x40000101, 0)->eax, ==, 0x80fb);
         g_assert_null(x86_cpuid_find(c, 0x40000010, 0));
 }
 
