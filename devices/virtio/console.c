@@ -70,8 +70,9 @@ static uint32_t ring_used(const struct vconsole *c) {
 
 static size_t ring_put(struct vconsole *c, const uint8_t *data, size_t len) {
         uint32_t head = atomic_load_explicit(&c->head, memory_order_relaxed), at, first;
+        uint32_t room = RING_BYTES - ring_used(c);
 
-        len = MIN(len, RING_BYTES - ring_used(c));
+        len = MIN(len, room);
         at = head % RING_BYTES;
         first = MIN((uint32_t) len, RING_BYTES - at);
         memcpy(c->ring + at, data, first);

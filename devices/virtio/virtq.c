@@ -377,9 +377,12 @@ bool virtq_enable_notify(struct virtq *q) {
 }
 
 uint16_t virtq_pending(const struct virtq *q) {
+        uint16_t ahead;
+
         if (q->broken || !q->ready)
                 return 0;
 
         /* A hostile index is virtq_pop()'s to find. */
-        return MIN((uint16_t) (avail_idx(q) - q->last_avail), q->size);
+        ahead = avail_idx(q) - q->last_avail;
+        return MIN(ahead, q->size);
 }
