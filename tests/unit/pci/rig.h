@@ -33,10 +33,10 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(rig, rig_clear)
 
 typedef struct rig_device {
         struct pci_device pci;
-        uint8_t value;     /* what its registers read as */
-        unsigned n_writes; /* to its registers */
-        unsigned n_hooks;  /* config_written calls */
-        uint8_t vendor;    /* offset of a vendor capability of 8 body bytes, the last 4 writable */
+        uint8_t value;             /* what its registers read as */
+        _Atomic unsigned n_writes; /* to its registers */
+        unsigned n_hooks;          /* config_written calls */
+        uint8_t vendor; /* offset of a vendor capability of 8 body bytes, the last 4 writable */
 } rig_device;
 
 /* Not attached. */
