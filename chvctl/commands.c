@@ -1,0 +1,57 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The table of commands: what main() runs, what help shows, what the completions are tested against. A new command is a
+ * row here and a function in the file of its group.
+ */
+
+#include <string.h>
+
+#include "chvctl/chvctl.h"
+
+#define WAITS "no-block timeout"
+
+static const Command table[] = {
+        { "run", "[NAME] [OPTION]...", "create, start and attach to a virtual machine",
+          "name config rm detach", 0, 1, true, cmd_run },
+        { "create", "NAME [OPTION]...", "define a virtual machine", "name config rm", 0, 1, true,
+          cmd_create },
+        { "start", "NAME...", "start virtual machines", WAITS " paused", 1, -1, false, cmd_start },
+        { "shutdown", "NAME...", "press the power button: ask guests to power off", "wait timeout",
+          1, -1, false, cmd_shutdown },
+        { "poweroff", "NAME...", "take the power away", WAITS, 1, -1, false, cmd_poweroff },
+        { "reboot", "NAME...", "power off and start again", WAITS, 1, -1, false, cmd_reboot },
+        { "reset", "NAME...", "press the reset button", NULL, 1, -1, false, cmd_reset },
+        { "pause", "NAME...", "make virtual machines stand still", NULL, 1, -1, false, cmd_pause },
+        { "resume", "NAME...", "let paused virtual machines run on", NULL, 1, -1, false,
+          cmd_resume },
+        { "nmi", "NAME...", "send a non-maskable interrupt", NULL, 1, -1, false, cmd_nmi },
+        { "delete", "NAME...", "forget virtual machines; their files stay", "force timeout", 1, -1,
+          false, cmd_delete },
+        { "list", "", "list virtual machines", NULL, 0, 0, false, cmd_list },
+        { "info", "NAME...", "show virtual machines in full", NULL, 1, -1, false, cmd_info },
+        { "counters", "NAME...", "show what devices have done", NULL, 1, -1, false, cmd_counters },
+        { "console", "NAME [serial|console|debug_console]", "attach to a console",
+          "read-only no-replay force", 1, 2, false, cmd_console },
+        { "monitor", "[NAME...]", "show events as they happen", "lines timeout", 0, -1, false,
+          cmd_monitor },
+        { "check", "[FILE] [OPTION]...", "check a configuration", "config offline", 0, 1, true,
+          cmd_check },
+        { "version", "", "show the client's and the service's version", NULL, 0, 0, false,
+          cmd_version },
+        { "help", "[COMMAND|SECTION]", "explain a command or a section of the configuration", NULL,
+          0, 1, false, cmd_help },
+};
+
+const Command *commands(size_t *ret_n) {
+        *ret_n = G_N_ELEMENTS(table);
+        return table;
+}
+
+const Command *command_find(const char *name) {
+        for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
+                if (strcmp(table[i].name, name) == 0)
+                        return &table[i];
+        return NULL;
+}
