@@ -38,7 +38,7 @@ outside() {
 start_service() {
     if [ "$CHV_DEMO" = session ]; then
         client=(chvctl --user) bus=(busctl --user)
-        export PATH=$CHV_STAGE/usr/bin:$PATH CHV_VMM=$CHV_STAGE/usr/libexec/chv-vmm
+        export PATH=$CHV_STAGE/usr/bin:$PATH CHV_WORKER=$CHV_STAGE/usr/libexec/chv-vmm
         "$CHV_STAGE/usr/libexec/chvd" --session &
         trap 'kill %1; wait' EXIT
     else
