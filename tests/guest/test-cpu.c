@@ -47,8 +47,40 @@ static void test_smp(void) {
         run_smp((struct machine_config){ .vcpus = 4 }, 1);
 }
 
-static void test_smp_wide_ids(void) {
-        /* one core in a package of its own 4 bits: ids 0, 16, ... */
+static void send_message(void *opaque, uint16_t port, const void *data, unsigned len) {
+        struct intc *c = hv_vm_intc((*(struct machine **) opaque)->vm);
+        struct msi_msg msg = { .data = 0x60 };
+        uint32_t addr = 0;
+
+        memcpy(&addr, data, MIN(len, sizeof(addr)));
+        msg.addr = addr;
+        g_assert_cmpint(c->ops->msi_send(c, &msg), ==, 0);
+}
+
+static void test_smp_big_ids(void) {
+        /* 17 cores in 5 bits and 9 dies in 4: the second package begins at id 512, beyond what xAPIC and a plain
+         * message's 8 bits of destination can say */
+        const struct vcpu_handlers hooks = { .pio_write = send_message };
+        struct machine *self = NULL;
+        g_autoptr(machine) m = machine_new(&(struct machine_config){
+                        .guest = "guest-smp",
+                        .vcpus = 306,
+                        .topology = { .threads_per_core = 1,
+                                      .cores_per_die = 17,
+                                      .dies_per_package = 9,
+                                      .packages = 2 },
+                        .hooks = &hooks,
+                        .opaque = &self,
+                        .args = { 2, 512, 1 },
+        });
+
+        self = m;
+        g_assert_cmpuint(vcpus_apic_id(m->vcpus, 153), ==, 512);
+        machine_run(m);
+        g_assert_cmpuint(m->mailbox->results[1], ==, 512);
+}
+
+static void test_ids_have_gaps(void) {
         g_autoptr(machine) m = machine_new_empty(
                         &(struct machine_config){ .vcpus = 18,
                                                   .topology = { .threads_per_core = 2,
@@ -218,7 +250,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/cpu/optional", test_optional);
         g_test_add_func("/cpu/cpuid", test_cpuid);
         g_test_add_func("/cpu/smp", test_smp);
-        g_test_add_func("/cpu/smp-wide-ids", test_smp_wide_ids);
+        g_test_add_func("/cpu/smp-big-ids", test_smp_big_ids);
+        g_test_add_func("/cpu/ids-have-gaps", test_ids_have_gaps);
         g_test_add_func("/cpu/many", test_many);
         return g_test_run();
 }

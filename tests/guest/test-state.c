@@ -90,8 +90,8 @@ static void copy_memory(struct machine *from, struct machine *to) {
         memcpy(b->host, a->host, a->size);
 }
 
-static void test_save_restore(void) {
-        const struct machine_config config = { .guest = "guest-spin", .vcpus = 2 };
+static void move_around(struct hv_vm_config vm_config) {
+        const struct machine_config config = { .guest = "guest-spin", .vcpus = 2, .vm = vm_config };
         g_autoptr(machine) m = machine_new(&config);
         g_autoptr(GError) error = NULL;
 
@@ -119,6 +119,24 @@ static void test_save_restore(void) {
         }
         wait_progress(m);
         finish(m);
+}
+
+static void test_move(void) {
+        move_around((struct hv_vm_config){ .nested = false });
+}
+
+static void test_move_nested(void) {
+        move_around((struct hv_vm_config){ .nested = true });
+}
+
+static void test_move_hyperv(void) {
+        const struct hv_vm_config config = { .hyperv = true };
+
+        if (!machine_supports(&config)) {
+                g_test_skip("the host's KVM has no Hyper-V interface");
+                return;
+        }
+        move_around(config);
 }
 
 static void test_boot_again(void) {
@@ -205,7 +223,9 @@ int main(int argc, char **argv) {
         g_test_add_func("/state/pause", test_pause);
         g_test_add_func("/state/pause-many", test_pause_many);
         g_test_add_func("/state/nmi", test_nmi);
-        g_test_add_func("/state/save-restore", test_save_restore);
+        g_test_add_func("/state/move", test_move);
+        g_test_add_func("/state/move-nested", test_move_nested);
+        g_test_add_func("/state/move-hyperv", test_move_hyperv);
         g_test_add_func("/state/boot-again", test_boot_again);
         return g_test_run();
 }

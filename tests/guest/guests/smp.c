@@ -3,10 +3,13 @@
 
 /*
  * Starts args[0] - 1 more processors, one after the other, checks in each that its APIC id agrees
- * with CPUID, and sends it an interrupt. results: APIC ids in order. args[1]: shift between ids.
+ * with CPUID, and sends it an interrupt. results: APIC ids in order. args[1]: distance of ids; args[2]: 1
+ * when the host is to send the interrupts, as messages to the address written to its port.
  */
 
 #include "tests/guest/lib/guest.h"
+
+#define SEND_PORT 0x5a0
 
 static volatile uint64_t up, answered;
 
@@ -34,7 +37,10 @@ void guest_main(void) {
                 smp_start((uint32_t) (i * stride), ap_main);
                 while (up != i + 1)
                         relax();
-                apic_ipi((uint32_t) (i * stride), 0x60);
+                if (MAILBOX->args[2])
+                        outl(SEND_PORT, (uint32_t) msi_address((uint32_t) (i * stride)));
+                else
+                        apic_ipi((uint32_t) (i * stride), 0x60);
                 while (answered != i)
                         relax();
         }

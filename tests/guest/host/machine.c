@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "hypervisor/arch/x86_64/layout.h"
+#include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 
 #define WAIT_SECONDS 60
@@ -200,6 +201,23 @@ static void add_ram(struct machine *m, uint64_t size) {
                 }
         m->mailbox = gmem_map(m->mem, GADDR(MAILBOX_ADDR), sizeof(*m->mailbox), true);
         g_assert_nonnull(m->mailbox);
+}
+
+bool machine_supports(const struct hv_vm_config *config) {
+        autofd fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+        g_autoptr(gmem) mem = gmem_new();
+        g_autoptr(hv_vm) vm = NULL;
+        g_autoptr(GError) error = NULL;
+        g_autoptr(hv) h = hv_kvm_open(fd, &error);
+        struct hv_vm_config one = *config;
+
+        g_assert_no_error(error);
+        one.max_vcpus = 1;
+        vm = hv_vm_new(h, &one, mem, &error);
+        if (!vm)
+                g_assert_error(error, HV_ERROR, HV_ERROR_UNSUPPORTED);
+        vm = hv_vm_free(vm);
+        return error == NULL;
 }
 
 struct machine *machine_new_empty(const struct machine_config *config) {

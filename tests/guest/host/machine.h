@@ -41,6 +41,9 @@ struct machine {
 /* Ends the program as skipped, with the reason, where /dev/kvm cannot be opened. Call it first thing in main(). */
 void machine_require_kvm(void);
 
+/* False where this host lacks something that the machine would need. Any other failure fails the test. */
+bool machine_supports(const struct hv_vm_config *config);
+
 /* Builds the machine, loads the guest and boots the vCPUs, which stay parked. */
 struct machine *machine_new(const struct machine_config *config);
 
