@@ -292,6 +292,11 @@ bool gmem_track_dirty(struct gmem *m, bool on, GError **error) {
         return true;
 }
 
+bool gmem_tracks_dirty(const struct gmem *m) {
+        /* pairs with the release in gmem_track_dirty(), as in mark_if_tracking() */
+        return atomic_load_explicit(&m->tracking, memory_order_acquire);
+}
+
 void gmem_mark_dirty(const struct gmem *m, gaddr addr, uint64_t len) {
         struct region *r = find(m, addr.v);
         uint64_t offset;

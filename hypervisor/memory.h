@@ -80,5 +80,8 @@ int gmem_read_from_fd(const struct gmem *m, gaddr addr, uint64_t len, int fd, ui
 bool gmem_track_dirty(struct gmem *m, bool on, GError **error);
 void gmem_mark_dirty(const struct gmem *m, gaddr addr, uint64_t len);
 
+/* Whether marking does anything now: spares who would have to look the address up first. Any thread. */
+bool gmem_tracks_dirty(const struct gmem *m);
+
 /* Moves region i's bits into bitmap (one uint64_t for 64 pages, ORed) and clears them. */
 void gmem_take_dirty(struct gmem *m, size_t i, uint64_t *bitmap);
