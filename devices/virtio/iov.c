@@ -72,6 +72,9 @@ static void mark_piece(const gmem *mem, const void *host, uint64_t len) {
 void virtq_mark_written(const struct virtq *q, const struct virtq_chain *chain, uint32_t len) {
         const struct iovec *iov = chain->iov + chain->n_read;
 
+        if (G_LIKELY(!gmem_tracks_dirty(q->mem)))
+                return;
+
         for (size_t i = 0; i < chain->n_write && len > 0; i++) {
                 size_t part = MIN(iov[i].iov_len, len);
 

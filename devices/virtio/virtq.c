@@ -80,10 +80,10 @@ static uint16_t avail_idx(const struct virtq *q) {
 }
 
 static void mark_used(const struct virtq *q, const void *at, size_t len) {
-        gmem_mark_dirty(q->mem,
-                        GADDR(q->used.v +
-                              (uint64_t) ((const uint8_t *) at - (const uint8_t *) q->used_host)),
-                        len);
+        size_t offset = (size_t) ((const uint8_t *) at - (const uint8_t *) q->used_host);
+
+        if (G_UNLIKELY(gmem_tracks_dirty(q->mem)))
+                gmem_mark_dirty(q->mem, GADDR(q->used.v + offset), len);
 }
 
 /* One copy of a descriptor. */
