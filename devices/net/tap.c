@@ -13,14 +13,36 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 static bool refuse(GError **error, const char *why) {
         g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "the network descriptor %s", why);
         return false;
+}
+
+/*
+ * The kernel reports IFF_NO_PI also for every socket without a filter (IFF_NOFILTER is the same bit), so the truth shows only
+ * while there is one. A filter of somebody else's is left alone, and then the bit is believed. macvtap knows neither filters nor
+ * packet information.
+ */
+static bool has_packet_info(int fd) {
+        struct sock_filter accept = BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+        struct sock_fprog program = { .len = 1, .filter = &accept }, present = { 0 };
+        struct ifreq ifr = { 0 };
+        bool found = false;
+
+        if (ioctl(fd, TUNGETFILTER, &present) < 0 || present.len > program.len ||
+            ioctl(fd, TUNATTACHFILTER, &program) < 0)
+                return false;
+        if (ioctl(fd, TUNGETIFF, &ifr) == 0)
+                found = !(ifr.ifr_flags & IFF_NO_PI);
+        (void) ioctl(fd, TUNDETACHFILTER, 0);
+        return found;
 }
 
 static bool tap_adopt(int fd, bool several, char ret_name[NET_NAME_LEN], GError **error) {
@@ -35,7 +57,7 @@ static bool tap_adopt(int fd, bool several, char ret_name[NET_NAME_LEN], GError 
                 return refuse(error, "is no tap device, or has no interface yet");
         if (!(ifr.ifr_flags & IFF_TAP))
                 return refuse(error, "is a tun device, which has no Ethernet frames");
-        if (!(ifr.ifr_flags & IFF_NO_PI))
+        if (!(ifr.ifr_flags & IFF_NO_PI) || has_packet_info(fd))
                 return refuse(error, "was opened without IFF_NO_PI");
         if (!(ifr.ifr_flags & IFF_VNET_HDR))
                 return refuse(error, "was opened without IFF_VNET_HDR");
