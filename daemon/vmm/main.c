@@ -15,6 +15,8 @@
 #include <gio/gunixfdlist.h>
 #include <glib-unix.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 
