@@ -1,0 +1,298 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The test's end of a worker: what chvd does, in little. The process gets a socket as descriptor 3;
+ * the descriptors of a boot are collected beforehand by name.
+ */
+
+#include "tests/guest/worker/worker.h"
+
+#include <fcntl.h>
+#include <gio/gunixfdlist.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "dbus/error.h"
+
+#define LIMIT_SECONDS 60
+
+typedef struct {
+        char *name;
+        GVariant *properties;
+        bool taken;
+} SeenEvent;
+
+struct Worker {
+        GPid pid;
+        guint child_source;
+        bool ended;
+        int status;
+        GDBusConnection *connection;
+        ChvVmm *proxy;
+        GUnixFDList *fds;
+        GVariantBuilder names;
+        int text;
+        GString *output;
+        GPtrArray *events;
+};
+
+static void seen_event_free(gpointer data) {
+        SeenEvent *seen = data;
+
+        g_free(seen->name);
+        g_variant_unref(seen->properties);
+        g_free(seen);
+}
+
+static void
+on_event(ChvVmm *proxy,
+         guint64 timestamp,
+         const char *source,
+         const char *event,
+         GVariant *properties,
+         Worker *worker) {
+        SeenEvent *seen = g_new0(SeenEvent, 1);
+
+        seen->name = g_strdup_printf("%s/%s", source, event);
+        seen->properties = g_variant_ref(properties);
+        g_test_message("event %s", seen->name);
+        g_ptr_array_add(worker->events, seen);
+}
+
+static void on_child_exit(GPid pid, int status, gpointer data) {
+        Worker *worker = data;
+
+        worker->child_source = 0;
+        worker->ended = true;
+        worker->status = status;
+}
+
+static void in_child(gpointer data) {
+        int fd = GPOINTER_TO_INT(data);
+
+        if (fd == 3 ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, 3) < 0)
+                _exit(127);
+}
+
+static gboolean on_tick(gpointer data) {
+        return G_SOURCE_CONTINUE;
+}
+
+static void read_text(Worker *worker) {
+        char buf[4096];
+        ssize_t n;
+
+        while (worker->text >= 0 && (n = recv(worker->text, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+                g_string_append_len(worker->output, buf, n);
+}
+
+/* Runs the main loop until done says so; false when the time is up. */
+static bool
+wait_until(Worker *worker, bool (*done)(Worker *worker, const void *what), const void *what) {
+        gint64 end = g_get_monotonic_time() + LIMIT_SECONDS * G_USEC_PER_SEC;
+        guint tick = g_timeout_add(2, on_tick, NULL);
+        bool ok;
+
+        while (!(ok = done(worker, what)) && g_get_monotonic_time() < end)
+                g_main_context_iteration(NULL, /* may_block= */ true);
+        g_source_remove(tick);
+        return ok;
+}
+
+Worker *worker_new(void) {
+        const char *program = g_getenv("CHV_WORKER");
+        const char *const argv[] = { program, NULL };
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GSocket) socket = NULL;
+        g_autoptr(GSocketConnection) stream = NULL;
+        g_autofree char *guid = g_dbus_generate_guid();
+        Worker *worker = g_new0(Worker, 1);
+        int pair[2];
+
+        (void) CHV_ERROR; /* registers the names of the errors that will come back */
+        g_assert_nonnull(program);
+        worker->text = -1;
+        worker->output = g_string_new(NULL);
+        worker->events = g_ptr_array_new_with_free_func(seen_event_free);
+        worker->fds = g_unix_fd_list_new();
+        g_variant_builder_init(&worker->names, G_VARIANT_TYPE("a{sh}"));
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
+        (void) g_spawn_async(
+                        NULL, (char **) argv, NULL,
+                        G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_LEAVE_DESCRIPTORS_OPEN, in_child,
+                        GINT_TO_POINTER(pair[1]), &worker->pid, &error);
+        g_assert_no_error(error);
+        close(pair[1]);
+        worker->child_source = g_child_watch_add(worker->pid, on_child_exit, worker);
+        socket = g_socket_new_from_fd(pair[0], &error);
+        g_assert_no_error(error);
+        stream = g_socket_connection_factory_create_connection(socket);
+        worker->connection = g_dbus_connection_new_sync(
+                        G_IO_STREAM(stream), guid,
+                        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER |
+                                        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_ALLOW_ANONYMOUS,
+                        NULL, NULL, &error);
+        g_assert_no_error(error);
+        worker->proxy = chv_vmm_proxy_new_sync(
+                        worker->connection, G_DBUS_PROXY_FLAGS_NONE, NULL,
+                        "/org/cloudhypervisor/Vmm", NULL, &error);
+        g_assert_no_error(error);
+        g_dbus_proxy_set_default_timeout(G_DBUS_PROXY(worker->proxy), LIMIT_SECONDS * 1000);
+        g_signal_connect(worker->proxy, "event", G_CALLBACK(on_event), worker);
+        return worker;
+}
+
+void worker_free(Worker *worker) {
+        if (!worker)
+                return;
+        if (!worker->ended)
+                (void) kill(worker->pid, SIGKILL);
+        if (!worker->ended)
+                (void) worker_wait(worker);
+        if (worker->text >= 0)
+                close(worker->text);
+        g_variant_builder_clear(&worker->names);
+        g_clear_object(&worker->fds);
+        g_clear_object(&worker->proxy);
+        g_clear_object(&worker->connection);
+        g_ptr_array_unref(worker->events);
+        g_string_free(worker->output, true);
+        g_free(worker);
+}
+
+void worker_add_fd(Worker *worker, const char *name, int fd) {
+        g_autoptr(GError) error = NULL;
+        int handle = g_unix_fd_list_append(worker->fds, fd, &error);
+
+        g_assert_no_error(error);
+        close(fd);
+        g_variant_builder_add(&worker->names, "{sh}", name, handle);
+}
+
+int worker_open_console(Worker *worker, const char *console, const char *options, GError **error) {
+        g_autoptr(GUnixFDList) list = NULL;
+        g_autoptr(GVariant) handle = NULL;
+
+        if (!chv_vmm_call_open_console_sync(
+                            worker->proxy, console, g_variant_new_parsed(options),
+                            /* fd_list= */ NULL, &handle, &list, NULL, error))
+                return -1;
+        return g_unix_fd_list_get(list, g_variant_get_handle(handle), error);
+}
+
+bool worker_boot(Worker *worker, const char *guest, const char *config, GError **error) {
+        g_autoptr(GVariant) dict = g_variant_ref_sink(
+                        g_variant_parse(G_VARIANT_TYPE_VARDICT, config, NULL, NULL, error));
+        int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), kernel = open(guest, O_RDONLY | O_CLOEXEC);
+        GVariant *names;
+
+        g_assert_nonnull(dict);
+        g_assert_cmpint(kvm, >=, 0);
+        g_assert_cmpint(kernel, >=, 0);
+        worker_add_fd(worker, "kvm", kvm);
+        worker_add_fd(worker, "payload/kernel", kernel);
+        names = g_variant_builder_end(&worker->names);
+        g_variant_builder_init(&worker->names, G_VARIANT_TYPE("a{sh}"));
+        if (!chv_vmm_call_boot_sync(
+                            worker->proxy, dict, names, g_variant_new("a{sv}", NULL), worker->fds,
+                            /* ret_devices= */ NULL,
+                            /* ret_console_paths= */ NULL,
+                            /* ret_fds= */ NULL, NULL, error))
+                return false;
+        /* It may be gone already: a guest can end before we look. */
+        worker->text = worker_open_console(worker, "debug_console", "{'read-only': <true>}", NULL);
+        return true;
+}
+
+ChvVmm *worker_proxy(Worker *worker) {
+        return worker->proxy;
+}
+
+static bool has_said(Worker *worker, const void *what) {
+        read_text(worker);
+        if (strstr(worker->output->str, ", value 0x")) /* check_failed() of the guests' library */
+                g_error("a check failed in the guest: %s", worker->output->str);
+        return strstr(worker->output->str, what) != NULL;
+}
+
+void worker_expect(Worker *worker, const char *text) {
+        if (wait_until(worker, has_said, text))
+                return;
+        g_test_message("guest said: %s", worker->output->str);
+        g_error("the guest did not say '%s'", text);
+}
+
+const char *worker_output(Worker *worker) {
+        read_text(worker);
+        return worker->output->str;
+}
+
+static SeenEvent *find_event(Worker *worker, const char *name) {
+        for (guint i = 0; i < worker->events->len; i++) {
+                SeenEvent *seen = g_ptr_array_index(worker->events, i);
+
+                if (!seen->taken && g_str_equal(seen->name, name))
+                        return seen;
+        }
+        return NULL;
+}
+
+static bool has_event(Worker *worker, const void *what) {
+        return find_event(worker, what) != NULL;
+}
+
+void worker_expect_event(Worker *worker, const char *name, GVariant **ret_properties) {
+        SeenEvent *seen;
+
+        if (!wait_until(worker, has_event, name))
+                g_error("no event %s; guest said: %s", name, worker_output(worker));
+        seen = find_event(worker, name);
+        seen->taken = true;
+        if (ret_properties)
+                *ret_properties = g_variant_ref(seen->properties);
+}
+
+unsigned worker_count_events(Worker *worker, const char *name) {
+        unsigned n = 0;
+
+        for (guint i = 0; i < worker->events->len; i++)
+                n += g_str_equal(((SeenEvent *) g_ptr_array_index(worker->events, i))->name, name);
+        return n;
+}
+
+static bool has_ended(Worker *worker, const void *what) {
+        read_text(worker);
+        return worker->ended;
+}
+
+int worker_wait(Worker *worker) {
+        if (!wait_until(worker, has_ended, NULL))
+                g_error("the worker did not end; guest said: %s", worker->output->str);
+        return worker->status;
+}
+
+bool worker_alive(Worker *worker) {
+        worker_idle(1);
+        return !worker->ended;
+}
+
+pid_t worker_pid(Worker *worker) {
+        return worker->pid;
+}
+
+static gboolean on_idle_over(gpointer data) {
+        *(bool *) data = true;
+        return G_SOURCE_REMOVE;
+}
+
+void worker_idle(unsigned ms) {
+        bool over = false;
+
+        g_timeout_add(ms, on_idle_over, &over);
+        while (!over)
+                g_main_context_iteration(NULL, /* may_block= */ true);
+}
