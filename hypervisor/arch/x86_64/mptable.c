@@ -99,8 +99,8 @@ x86_mptable(const struct arch_layout *layout, const struct arch_tables *tables, 
         sdt_put(out, IOAPIC_VERSION, 1);
         sdt_put(out, 1 /* enabled */, 1);
         sdt_put(out, layout->ioapic, 4);
-        for (uint8_t i = 0; i < N_ISA_IRQS; i++)
-                put_interrupt(out, ENTRY_IRQ, INT_VECTORED, i, ID_ALL, i);
+        for (unsigned i = 0; i < N_ISA_IRQS; i++)
+                put_interrupt(out, ENTRY_IRQ, INT_VECTORED, (uint8_t) i, ID_ALL, (uint8_t) i);
         put_interrupt(out, ENTRY_LINT, INT_EXT, 0, 0, 0);
         put_interrupt(out, ENTRY_LINT, INT_NMI, 0, ID_ALL, 1);
 
