@@ -10,7 +10,6 @@
  */
 
 #include <assert.h>
-#include <string.h>
 
 #include "devices/guard.h"
 #include "devices/legacy/legacy.h"
@@ -167,7 +166,8 @@ static bool serial_restore(struct device *dev, GVariant *state, GError **error) 
                 g_set_error(error, HV_ERROR, HV_ERROR_STATE, "%s: state is damaged", dev->id);
                 return false;
         }
-        memcpy(u.rx, bytes, n);
+        for (gsize i = 0; i < n; i++)
+                u.rx[i] = bytes[i];
 
         GUARD(&s->lock);
         s->uart = u;

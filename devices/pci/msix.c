@@ -55,8 +55,9 @@ struct msix {
         uint32_t devid;
         atomic_bool enabled;
 
-        pthread_mutex_t lock;
+        pthread_mutex_t lock; /* for what follows */
         bool function_masked;
+        bool used;             /* was enabled since what is pending was last forgotten */
         struct entry *entries; /* n */
 };
 
@@ -207,6 +208,9 @@ static void update_all(struct msix *x) {
 
 /* Forgets signals from before; all vectors are disconnected. */
 static void forget_pending(struct msix *x) {
+        if (!x->used)
+                return;
+        x->used = false;
         for (unsigned i = 0; i < x->n; i++) {
                 collect(x, i);
                 x->entries[i].pending = false;
@@ -221,6 +225,7 @@ static void take_control(struct msix *x) {
         if (enable && !msix_enabled(x))
                 forget_pending(x);
         x->function_masked = control & CONTROL_FUNCTION_MASK;
+        x->used |= enable;
         atomic_store_explicit(&x->enabled, enable, memory_order_release);
         update_all(x);
 }
