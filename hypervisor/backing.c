@@ -72,6 +72,23 @@ static unsigned log2_of(uint64_t power) {
         return (unsigned) __builtin_ctzll(power);
 }
 
+/* The page size that a hugetlb memfd has; it must divide size. */
+static bool huge_page_of(int fd, uint64_t size, uint64_t *ret_page, GError **error) {
+        struct stat st;
+
+        /* hugetlbfs reports the page size of the mount as the block size */
+        if (fstat(fd, &st) < 0)
+                return hv_error_errno(error, errno, "memory.hugepages: looking at the memfd");
+        *ret_page = (uint64_t) st.st_blksize;
+        if (size % *ret_page == 0)
+                return true;
+        g_set_error(error, HV_ERROR, HV_ERROR_INVALID,
+                    "memory.hugepages: a region of %" PRIu64
+                    " bytes is not a multiple of the host's huge page of %" PRIu64,
+                    size, *ret_page);
+        return false;
+}
+
 /* *ret_page: the page size the descriptor's memory has. */
 static int
 open_memfd(uint64_t size, const struct gmem_backing *b, uint64_t *ret_page, GError **error) {
@@ -98,25 +115,8 @@ open_memfd(uint64_t size, const struct gmem_backing *b, uint64_t *ret_page, GErr
         }
 
         *ret_page = 4096;
-        if (b->hugepages) {
-                struct stat st;
-
-                /* hugetlbfs reports the page size of the mount as the block size */
-                if (fstat(fd, &st) < 0) {
-                        hv_error_errno(error, errno, "%s: looking at the memfd", option);
-                        return -1;
-                }
-                *ret_page = (uint64_t) st.st_blksize;
-                if (size % *ret_page != 0) {
-                        g_set_error(error, HV_ERROR, HV_ERROR_INVALID,
-                                    "memory.hugepages: a region of %" PRIu64
-                                    " bytes is not a multiple of the host's huge page of "
-                                    "%" PRIu64,
-                                    size, *ret_page);
-                        return -1;
-                }
-        }
-
+        if (b->hugepages && !huge_page_of(fd, size, ret_page, error))
+                return -1;
         if (ftruncate(fd, (off_t) size) < 0) {
                 hv_error_errno(error, errno, "%s: sizing the memfd", option);
                 return -1;

@@ -213,8 +213,8 @@ static void test_optional(void) {
                 if (vm) {
                         v = vcpus_new(vm, &one, &handlers, NULL, &error);
                         g_assert_no_error(error);
-                        v = vcpus_free(v);
-                        vm = hv_vm_free(vm);
+                        g_clear_pointer(&v, vcpus_free);
+                        g_clear_pointer(&vm, hv_vm_free);
                 } else {
                         g_assert_error(error, HV_ERROR, HV_ERROR_UNSUPPORTED);
                         g_assert_true(g_str_has_prefix(error->message, cases[i].option));
@@ -238,7 +238,7 @@ static void test_many(void) {
         (void) vcpus_boot(v, &entry, &error);
         g_assert_no_error(error);
         g_assert_cmpuint(vcpus_apic_id(v, 299), ==, 299);
-        v = vcpus_free(v);
+        g_clear_pointer(&v, vcpus_free);
         bench_close(&b);
 }
 

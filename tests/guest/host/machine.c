@@ -216,7 +216,7 @@ bool machine_supports(const struct hv_vm_config *config) {
         vm = hv_vm_new(h, &one, mem, &error);
         if (!vm)
                 g_assert_error(error, HV_ERROR, HV_ERROR_UNSUPPORTED);
-        vm = hv_vm_free(vm);
+        g_clear_pointer(&vm, hv_vm_free);
         return error == NULL;
 }
 

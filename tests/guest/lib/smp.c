@@ -30,13 +30,14 @@ void ap_start(void) {
 }
 
 void smp_start(uint32_t id, void (*fn)(void)) {
-        size_t size = (size_t) (ap_trampoline_end - ap_trampoline);
+        size_t size = (uintptr_t) ap_trampoline_end - (uintptr_t) ap_trampoline;
+        size_t at_cr3 = (uintptr_t) ap_trampoline_cr3 - (uintptr_t) ap_trampoline;
         uint8_t *page = (uint8_t *) (uintptr_t) TRAMPOLINE;
         uint64_t cr3 = read_cr3();
 
         asm("" : "+r"(page)); /* a page that the compiler knows nothing of */
         memcpy(page, ap_trampoline, size);
-        memcpy(page + (ap_trampoline_cr3 - ap_trampoline), &cr3, sizeof(cr3));
+        memcpy(page + at_cr3, &cr3, sizeof(cr3));
         ap_stack_top = (uintptr_t) alloc(AP_STACK, 16) + AP_STACK;
         ap_fn = fn;
         ap_up = false;
