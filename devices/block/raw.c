@@ -9,7 +9,7 @@
  * buffer, offsets that do not are the guest's mistake.
  */
 
-#include "devices/block/image.h"
+#include "devices/block/disk-image.h"
 #include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 
@@ -26,7 +26,7 @@
 #define BLOCK_SIZE_LIMIT (1024u * 1024u)
 
 struct raw {
-        struct image img;
+        struct disk_image img;
         int fd;
 };
 
@@ -55,7 +55,7 @@ static bool is_block_size(uint64_t n) {
 }
 
 static bool query_device(struct raw *raw, GError **error) {
-        struct image_topology *t = &raw->img.topology;
+        struct disk_image_topology *t = &raw->img.topology;
         unsigned physical = 0, min_io = 0, opt_io = 0;
         int logical = 0, readonly = 0;
 
@@ -95,7 +95,7 @@ static uint32_t probe_alignment(int fd) {
 }
 
 static void query_direct(struct raw *raw) {
-        struct image_topology *t = &raw->img.topology;
+        struct disk_image_topology *t = &raw->img.topology;
         struct statx stx = { 0 };
         uint32_t offset = 0;
 
@@ -111,7 +111,7 @@ static void query_direct(struct raw *raw) {
 }
 
 static bool query(struct raw *raw, GError **error) {
-        struct image_topology *t = &raw->img.topology;
+        struct disk_image_topology *t = &raw->img.topology;
         struct stat st;
 
         if (fstat(raw->fd, &st) < 0)
@@ -120,7 +120,7 @@ static bool query(struct raw *raw, GError **error) {
                         raw->img.serial, sizeof(raw->img.serial), "%llu%llu%llu",
                         (unsigned long long) st.st_dev, (unsigned long long) st.st_rdev,
                         (unsigned long long) st.st_ino);
-        *t = (struct image_topology){ SECTOR, SECTOR, 0, 0, 1 };
+        *t = (struct disk_image_topology){ SECTOR, SECTOR, 0, 0, 1 };
         if (S_ISBLK(st.st_mode)) {
                 if (!query_device(raw, error))
                         return false;
@@ -140,7 +140,7 @@ static bool query(struct raw *raw, GError **error) {
         return true;
 }
 
-static bool fits_direct(const struct image_topology *t, const struct block_req *req) {
+static bool fits_direct(const struct disk_image_topology *t, const struct block_req *req) {
         uint32_t mask = t->memory_align - 1;
 
         for (unsigned i = 0; i < req->n_iov; i++)
@@ -150,9 +150,9 @@ static bool fits_direct(const struct image_topology *t, const struct block_req *
         return true;
 }
 
-static void raw_start(struct image *img, struct engine *e, struct block_req *req) {
+static void raw_start(struct disk_image *img, struct engine *e, struct block_req *req) {
         struct raw *raw = (struct raw *) img;
-        const struct image_topology *t = &img->topology;
+        const struct disk_image_topology *t = &img->topology;
 
         req->fd = raw->fd;
         if (img->direct && (req->op == BLOCK_READ || req->op == BLOCK_WRITE)) {
@@ -168,30 +168,30 @@ static void raw_start(struct image *img, struct engine *e, struct block_req *req
         engine_queue(e, req);
 }
 
-static void raw_free(struct image *img) {
+static void raw_free(struct disk_image *img) {
         struct raw *raw = (struct raw *) img;
 
         chv_closep(&raw->fd);
         g_free(raw);
 }
 
-static const struct image_ops raw_ops = {
+static const struct disk_image_ops raw_ops = {
         .format = "raw",
         .start = raw_start,
         .free = raw_free,
 };
 
-struct image *image_open_raw(int fd, bool readonly, bool direct, GError **error) {
+struct disk_image *disk_image_open_raw(int fd, bool readonly, bool direct, GError **error) {
         struct raw *raw;
 
         assert(fd >= 0);
 
         raw = g_new0(struct raw, 1);
         raw->fd = fd;
-        raw->img = (struct image){ .ops = &raw_ops, .readonly = readonly, .main_fd = fd };
+        raw->img = (struct disk_image){ .ops = &raw_ops, .readonly = readonly, .main_fd = fd };
         /* Who opened it so meant it so, whatever direct= says. */
         raw->img.direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
         if (!check_access(fd, readonly, direct, error) || !query(raw, error))
-                return image_free(&raw->img);
+                return disk_image_free(&raw->img);
         return &raw->img;
 }

@@ -8,7 +8,7 @@
 
 /*
  * One operation on a disk: what an image gives to an I/O engine. It is embedded in its owner's request slot, so that
- * starting one allocates nothing. From image_start() until done() it belongs to the engine.
+ * starting one allocates nothing. From disk_image_start() until done() it belongs to the engine.
  */
 
 enum block_op {
@@ -32,7 +32,7 @@ struct block_req {
         unsigned n_iov;    /* at most IOV_MAX */
 
         /* 0 or negative errno. On the engine's thread, within engine_reap() or engine_drain(), never within
-         * image_start(). May start requests, this one included. */
+         * disk_image_start(). May start requests, this one included. */
         void (*done)(struct block_req *req, int result);
 
         /* The engine's. */

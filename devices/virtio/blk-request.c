@@ -148,14 +148,14 @@ static void begin_transfer(struct vblk_slot *s, enum block_op op, uint64_t secto
         req->offset = sector * VBLK_SECTOR;
         req->dsync = op == BLOCK_WRITE &&
                      !atomic_load_explicit(&blk->writeback, memory_order_relaxed);
-        image_start(blk->image, s->queue->engine, req);
+        disk_image_start(blk->image, s->queue->engine, req);
 }
 
 static void begin_flush(struct vblk_slot *s) {
         s->req.op = BLOCK_FLUSH;
         s->req.len = 0;
         s->req.n_iov = 0;
-        image_start(s->queue->blk->image, s->queue->engine, &s->req);
+        disk_image_start(s->queue->blk->image, s->queue->engine, &s->req);
 }
 
 static void answer_id(struct vblk_slot *s) {

@@ -26,7 +26,7 @@ static struct vblk *to_vblk(struct virtio_dev *vd) {
 }
 
 static void fill_space(const struct vblk *blk, struct vblk_space *space) {
-        const struct image_topology *t = &blk->image->topology;
+        const struct disk_image_topology *t = &blk->image->topology;
         uint32_t min_io = MAX(t->min_io, t->physical_block) / t->logical_block;
 
         *space = (struct vblk_space){
@@ -208,7 +208,7 @@ static void blk_free(struct virtio_dev *vd) {
 
         for (unsigned i = 0; i < blk->n_queues; i++)
                 vblk_queue_release(&blk->queues[i]);
-        image_free(blk->image);
+        disk_image_free(blk->image);
         g_free(blk->queues);
         virtio_dev_release(vd);
         g_free(blk);
@@ -260,7 +260,8 @@ static uint64_t offered(const struct vblk *blk) {
 
 struct virtio_dev *
 virtio_blk_new(const gmem *mem, const struct virtio_blk_config *config, GError **error) {
-        struct image *img = image_open_raw(config->fd, config->readonly, config->direct, error);
+        struct disk_image *img =
+                        disk_image_open_raw(config->fd, config->readonly, config->direct, error);
         struct vblk *blk;
         const char *serial;
 
@@ -269,7 +270,7 @@ virtio_blk_new(const gmem *mem, const struct virtio_blk_config *config, GError *
                 return NULL;
         }
         if (!check_config(config, error)) {
-                image_free(img);
+                disk_image_free(img);
                 return NULL;
         }
 

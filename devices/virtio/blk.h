@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include "devices/block/image.h"
+#include "devices/block/disk-image.h"
 #include "devices/virtio/blk-wire.h"
 #include "devices/virtio/devices.h"
 
@@ -52,7 +52,7 @@ struct vblk_queue {
 
 struct vblk {
         struct virtio_dev vd; /* first */
-        struct image *image;
+        struct disk_image *image;
         uint8_t serial[VBLK_ID_LEN];
         uint32_t seg_max;
         atomic_bool writeback; /* set by a vCPU thread, read by the queues' */

@@ -7,7 +7,7 @@
  * device's size and block size arrive.
  */
 
-#include "devices/block/image.h"
+#include "devices/block/disk-image.h"
 #include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 #include "tests/unit/block/support.h"
@@ -22,7 +22,7 @@ static void refused(int fd, bool readonly, bool direct, const char *why) {
         g_autoptr(GError) error = NULL;
 
         g_assert_cmpint(fd, >=, 0);
-        g_assert_null(image_open_raw(fd, readonly, direct, &error));
+        g_assert_null(disk_image_open_raw(fd, readonly, direct, &error));
         g_assert_error(error, HV_ERROR, HV_ERROR_INVALID);
         g_assert_nonnull(strstr(error->message, why));
         /* Taken over on failure, too. */
@@ -44,11 +44,11 @@ static void test_refused(void) {
         g_assert_cmpint(pipe(ends), ==, 0);
         refused(ends[0], true, false, "neither");
         (void) close(ends[1]);
-        g_assert_null(image_open_raw(987654, true, false, &error));
+        g_assert_null(disk_image_open_raw(987654, true, false, &error));
         g_assert_error(error, HV_ERROR, HV_ERROR_FAILED);
 }
 
-static int run(struct image *img,
+static int run(struct disk_image *img,
                struct engine *e,
                enum block_op op,
                uint64_t offset,
@@ -57,7 +57,7 @@ static int run(struct image *img,
         struct test_req t;
 
         test_req_init(&t, op, offset, buf, len);
-        image_start(img, e, &t.req);
+        disk_image_start(img, e, &t.req);
         g_assert_cmpuint(t.done, ==, 0);
         g_assert_cmpint(engine_drain(e, -1), ==, 0);
         g_assert_cmpuint(t.done, ==, 1);
@@ -65,7 +65,7 @@ static int run(struct image *img,
 }
 
 static void test_range(void) {
-        g_autoptr(image) img = image_open_raw(
+        g_autoptr(disk_image) img = disk_image_open_raw(
                         test_file_new(4096 + 511, O_RDWR), false, false, &(GError *){ NULL });
         struct engine *e = test_engine_new(ENGINE_AUTO, 4, img->main_fd);
         char buf[1024] = { 0 };
@@ -85,7 +85,7 @@ static void test_range(void) {
 
 static void test_readonly(void) {
         autofd fd = test_file_new(4096, O_RDWR);
-        g_autoptr(image) img = image_open_raw(
+        g_autoptr(disk_image) img = disk_image_open_raw(
                         test_file_reopen(fd, O_RDWR), true, false, &(GError *){ NULL });
         struct engine *e = test_engine_new(ENGINE_AUTO, 4, img->main_fd);
         char buf[512] = { 0 };
@@ -101,7 +101,7 @@ static void test_readonly(void) {
 }
 
 static void test_empty(void) {
-        g_autoptr(image) img = image_open_raw(
+        g_autoptr(disk_image) img = disk_image_open_raw(
                         test_file_new(511, O_RDWR), false, false, &(GError *){ NULL });
         struct engine *e = test_engine_new(ENGINE_AUTO, 4, img->main_fd);
         char buf[512];
@@ -113,17 +113,17 @@ static void test_empty(void) {
 
 static void test_serial(void) {
         autofd fd = test_file_new(512, O_RDWR);
-        g_autoptr(image) a = image_open_raw(
+        g_autoptr(disk_image) a = disk_image_open_raw(
                         test_file_reopen(fd, O_RDONLY), true, false, &(GError *){ NULL });
-        g_autoptr(image) b = image_open_raw(
+        g_autoptr(disk_image) b = disk_image_open_raw(
                         test_file_reopen(fd, O_RDONLY), true, false, &(GError *){ NULL });
-        g_autoptr(image) other = image_open_raw(
+        g_autoptr(disk_image) other = disk_image_open_raw(
                         test_file_new(512, O_RDONLY), true, false, &(GError *){ NULL });
 
         g_assert_cmpstr(a->serial, ==, b->serial);
         g_assert_cmpstr(a->serial, !=, other->serial);
         g_assert_cmpuint(strlen(a->serial), >, 2);
-        g_assert_cmpuint(strlen(a->serial), <=, IMAGE_SERIAL_MAX);
+        g_assert_cmpuint(strlen(a->serial), <=, DISK_IMAGE_SERIAL_MAX);
 }
 
 /* Buffers at every kind of odd address, and one request larger than the bounce buffer. */
@@ -144,7 +144,8 @@ static void test_direct(gconstpointer kind) {
         if (!e)
                 return;
 
-        g_autoptr(image) img = image_open_raw(chv_steal_fd(&fd), false, true, &(GError *){ NULL });
+        g_autoptr(disk_image) img =
+                        disk_image_open_raw(chv_steal_fd(&fd), false, true, &(GError *){ NULL });
 
         g_assert_nonnull(img);
         g_assert_true(img->direct);
@@ -167,7 +168,7 @@ static void test_direct(gconstpointer kind) {
         iov[2] = (struct iovec){ check + 7 + 2 * 1024 * 1024, SIZE - 7 - 2 * 1024 * 1024 };
         t.req.iov = iov;
         t.req.n_iov = 3;
-        image_start(img, e, &t.req);
+        disk_image_start(img, e, &t.req);
         g_assert_cmpint(engine_drain(e, -1), ==, 0);
         g_assert_cmpint(t.result, ==, 0);
         g_assert_cmpint(memcmp(check, buf + 1, SIZE), ==, 0);
@@ -195,7 +196,7 @@ static void test_loop_device(void) {
                 return;
         }
 
-        g_autoptr(image) img = image_open_raw(fd, false, false, &error);
+        g_autoptr(disk_image) img = disk_image_open_raw(fd, false, false, &error);
 
         g_assert_no_error(error);
         g_assert_cmpuint(img->topology.logical_block, ==, 4096);

@@ -6,18 +6,18 @@
  * against what the guest may do; this one keeps a mistake up there from becoming a write past the end of somebody's disk.
  */
 
-#include "devices/block/image.h"
+#include "devices/block/disk-image.h"
 
 #include <assert.h>
 #include <errno.h>
 
-struct image *image_free(struct image *img) {
+struct disk_image *disk_image_free(struct disk_image *img) {
         if (img)
                 img->ops->free(img);
         return NULL;
 }
 
-static int check(const struct image *img, const struct block_req *req) {
+static int check(const struct disk_image *img, const struct block_req *req) {
         if (req->op == BLOCK_FLUSH)
                 return 0;
         if (req->offset > img->size || req->len > img->size - req->offset)
@@ -27,7 +27,7 @@ static int check(const struct image *img, const struct block_req *req) {
         return 0;
 }
 
-void image_start(struct image *img, struct engine *e, struct block_req *req) {
+void disk_image_start(struct disk_image *img, struct engine *e, struct block_req *req) {
         int r;
 
         assert(img && e && req);

@@ -9,42 +9,42 @@
  * An image is made and freed on the main thread; requests come from every queue's thread at once.
  */
 
-struct image_topology {
+struct disk_image_topology {
         uint32_t logical_block;  /* bytes, power of 2, 512 or more; requests should be multiples */
         uint32_t physical_block; /* bytes, power of 2, a multiple of logical_block */
         uint32_t min_io, opt_io; /* bytes; 0: unknown */
         uint32_t memory_align;   /* of buffers, bytes; 1 unless direct */
 };
 
-#define IMAGE_SERIAL_MAX 20
+#define DISK_IMAGE_SERIAL_MAX 20
 
-struct image {
-        const struct image_ops *ops;
+struct disk_image {
+        const struct disk_image_ops *ops;
         uint64_t size; /* bytes, multiple of topology.logical_block */
         bool readonly;
         bool direct;
         int main_fd; /* where most requests go; for engine_new() */
-        struct image_topology topology;
-        char serial[IMAGE_SERIAL_MAX + 1]; /* made from device and inode numbers */
+        struct disk_image_topology topology;
+        char serial[DISK_IMAGE_SERIAL_MAX + 1]; /* made from device and inode numbers */
 };
 
-struct image_ops {
+struct disk_image_ops {
         const char *format;
         /* Gives req to e, once or in parts. The range was checked. Any queue's thread; no allocation, no lock. */
-        void (*start)(struct image *img, struct engine *e, struct block_req *req);
-        void (*free)(struct image *img);
+        void (*start)(struct disk_image *img, struct engine *e, struct block_req *req);
+        void (*free)(struct disk_image *img);
 };
 
 /* A regular file or block device whose bytes are the disk's. Takes fd over, also on failure. A writable image needs O_RDWR;
  * direct says that fd must be O_DIRECT. A size that is no multiple of the logical block is rounded down. */
-struct image *image_open_raw(int fd, bool readonly, bool direct, GError **error);
+struct disk_image *disk_image_open_raw(int fd, bool readonly, bool direct, GError **error);
 
 /* No request may be in flight. NULL is fine. Returns NULL. */
-struct image *image_free(struct image *img);
+struct disk_image *disk_image_free(struct disk_image *img);
 
 /* Begins req; its done() comes from the engine. A range beyond the image, or a write to a read-only one, is answered
  * with -EINVAL or -EROFS there, too. */
-void image_start(struct image *img, struct engine *e, struct block_req *req);
+void disk_image_start(struct disk_image *img, struct engine *e, struct block_req *req);
 
-typedef struct image image;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(image, image_free)
+typedef struct disk_image disk_image;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(disk_image, disk_image_free)
