@@ -5,7 +5,8 @@
  * A console: one character device of the guest, and everybody who looks at it.
  *
  * Output is appended to a ring under a short lock by whichever thread the device runs on; an eventfd
- * wakes the main thread once for all that came in meanwhile. The main thread feeds each peer (the endpoint,
+ * wakes the main thread, and for some milliseconds after that the thread need not be told again: a UART that
+ * speaks byte by byte costs a wake-up for many bytes, not for each. The main thread feeds each peer (the endpoint,
  * clients) from the ring at the peer's own position; a peer too slow is overtaken and misses bytes, the guest never waits. A
  * file endpoint is the exception: files take output at once, so the writing thread writes it through and a log loses nothing.
  *
@@ -33,6 +34,7 @@
 #define RING_SIZE (1024u * 1024u)
 #define CHUNK 4096u
 #define CLIENTS_MAX 16u
+#define AGAIN_MS 4u
 
 typedef struct Peer {
         Console *console;
@@ -55,14 +57,16 @@ struct Console {
         int listen_fd; /* CHV_CONSOLE_SOCKET */
         guint listen_source;
 
-        GMutex lock; /* covers ring, wake_pending, input_pending_wake */
+        GMutex lock; /* covers ring, wake_pending, input_ready */
         OutputRing ring;
-        bool wake_pending;
+        bool wake_pending; /* the main thread knows of output, or will look soon anyway */
         bool input_ready;
         uint64_t file_lost;
 
         int wake_fd;
         guint wake_source;
+        guint again_source; /* looks once more */
+        uint64_t pumped_until;
         GPtrArray *peers; /* of Peer; main thread */
         uint64_t lost;
         uint8_t input[CHUNK]; /* typed, not yet taken by the device */
@@ -218,17 +222,39 @@ static void console_pump(Console *console) {
         }
 }
 
+/* Looks again after a pause as long as output keeps coming; then lets the next byte wake us. */
+static gboolean on_again(gpointer data) {
+        Console *console = data;
+        bool quiet;
+
+        g_mutex_lock(&console->lock);
+        quiet = console->ring.written == console->pumped_until;
+        console->pumped_until = console->ring.written;
+        if (quiet)
+                console->wake_pending = false;
+        g_mutex_unlock(&console->lock);
+        if (!quiet) {
+                console_pump(console);
+                return G_SOURCE_CONTINUE;
+        }
+        console->again_source = 0;
+        return G_SOURCE_REMOVE;
+}
+
 static gboolean on_wake(int fd, GIOCondition condition, gpointer data) {
         Console *console = data;
         uint64_t count;
         bool input;
 
         (void) !read(fd, &count, sizeof(count));
-        /* Cleared before the ring is read: what is appended from here on wakes us again. */
         g_mutex_lock(&console->lock);
-        console->wake_pending = false;
         input = console->input_ready;
         console->input_ready = false;
+        console->pumped_until = console->ring.written;
+        if (console->again_source == 0) {
+                console->wake_pending = true;
+                console->again_source = g_timeout_add(AGAIN_MS, on_again, console);
+        }
         g_mutex_unlock(&console->lock);
         console_pump(console);
         if (input)
@@ -277,7 +303,6 @@ static void chardev_input_ready(struct chardev *chr) {
 
         g_mutex_lock(&console->lock);
         console->input_ready = true;
-        console->wake_pending = true;
         g_mutex_unlock(&console->lock);
         wake_main(console);
 }
@@ -440,6 +465,7 @@ void console_free(Console *console) {
         if (!console)
                 return;
         drop_source(&console->wake_source);
+        drop_source(&console->again_source);
         drop_source(&console->listen_source);
         g_ptr_array_unref(console->peers);
         close_fd(console->wake_fd);
