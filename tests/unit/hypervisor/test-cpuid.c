@@ -162,44 +162,50 @@ static void test_hyperv(void) {
         g_assert_null(x86_cpuid_find(c, 0x40000010, 0));
 }
 
-/* Walks a topology leaf as software does and finds who shares each level with the vCPU. */
-static uint32_t
-walk(struct x86_cpuid *c, uint32_t function, uint32_t level_type, uint32_t *ret_count) {
+struct level {
+        uint32_t shift, count;
+};
+
+/* Walks a topology leaf as software does, to the level of this type. */
+static struct level walk(struct x86_cpuid *c, uint32_t function, uint32_t level_type) {
         for (uint32_t i = 0;; i++) {
                 struct x86_cpuid_leaf *l = get(c, function, i);
 
                 g_assert_cmpuint(l->ecx & 0xff, ==, i);
                 if ((l->ecx >> 8) == 0)
                         g_error("leaf %#x has no level %u", function, level_type);
-                if ((l->ecx >> 8 & 0xff) == level_type) {
-                        *ret_count = l->ebx;
-                        return l->eax;
-                }
+                if ((l->ecx >> 8 & 0xff) == level_type)
+                        return (struct level){ .shift = l->eax, .count = l->ebx };
         }
 }
 
 static void check_vcpu(bool amd, const struct vcpu_topology *t, uint32_t index) {
         g_autofree struct x86_cpuid *c = host(amd);
         struct x86_apic_fields f = x86_apic_fields_of(t);
-        uint32_t id = arch_vcpu_hw_id(t, index), n;
+        uint32_t id = arch_vcpu_hw_id(t, index);
+        struct level core, all;
         uint32_t per_package = t->threads_per_core * t->cores_per_die * t->dies_per_package;
 
         x86_cpuid_set_vcpu(c, t, id);
         g_assert_cmpuint(get(c, 1, 0)->ebx >> 24, ==, id & 0xff);
         g_assert_cmpuint(get(c, 0xb, 0)->edx, ==, id);
         g_assert_cmpuint(!!(get(c, 1, 0)->edx & 1u << 28), ==, per_package > 1);
-        g_assert_cmpuint(walk(c, 0xb, 1, &n), ==, f.core_shift);
-        g_assert_cmpuint(n, ==, t->threads_per_core);
-        g_assert_cmpuint(walk(c, 0xb, 2, &n), ==, f.package_shift);
-        g_assert_cmpuint(n, ==, per_package);
+        core = walk(c, 0xb, 1);
+        all = walk(c, 0xb, 2);
+        g_assert_cmpuint(core.shift, ==, f.core_shift);
+        g_assert_cmpuint(core.count, ==, t->threads_per_core);
+        g_assert_cmpuint(all.shift, ==, f.package_shift);
+        g_assert_cmpuint(all.count, ==, per_package);
         g_assert_cmpuint(id >> f.package_shift, ==, index / per_package);
         g_assert_null(x86_cpuid_find(c, 0xb, 5));
 
         if (!amd || t->dies_per_package > 1) {
                 g_assert_cmpuint(get(c, 0, 0)->eax, >=, 0x1f);
-                g_assert_cmpuint(walk(c, 0x1f, 2, &n), ==, f.die_shift);
-                g_assert_cmpuint(walk(c, 0x1f, 5, &n), ==, f.package_shift);
-                g_assert_cmpuint(n, ==, per_package);
+                core = walk(c, 0x1f, 2);
+                all = walk(c, 0x1f, 5);
+                g_assert_cmpuint(core.shift, ==, f.die_shift);
+                g_assert_cmpuint(all.shift, ==, f.package_shift);
+                g_assert_cmpuint(all.count, ==, per_package);
         } else
                 g_assert_null(x86_cpuid_find(c, 0x1f, 0));
 
