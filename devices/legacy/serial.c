@@ -49,6 +49,12 @@ static bool update(struct serial *s) {
         return call;
 }
 
+/* Without the lock. */
+static void call_for_input(struct serial *s, bool call) {
+        if (call && s->chr)
+                s->chr->ops->input_ready(s->chr);
+}
+
 static void serial_read(void *opaque, uint64_t offset, void *data, unsigned len) {
         struct serial *s = opaque;
         uint8_t *bytes = data;
@@ -60,8 +66,7 @@ static void serial_read(void *opaque, uint64_t offset, void *data, unsigned len)
                         bytes[i] = uart_read(&s->uart, (unsigned) offset + i);
                 call = update(s);
         }
-        if (call)
-                s->chr->ops->input_ready(s->chr);
+        call_for_input(s, call);
 }
 
 static void serial_write(void *opaque, uint64_t offset, const void *data, unsigned len) {
@@ -81,8 +86,7 @@ static void serial_write(void *opaque, uint64_t offset, const void *data, unsign
         }
         if (n > 0 && s->chr)
                 s->chr->ops->write(s->chr, sent, n);
-        if (call)
-                s->chr->ops->input_ready(s->chr);
+        call_for_input(s, call);
 }
 
 static size_t serial_input(void *opaque, const uint8_t *data, size_t len) {
@@ -107,8 +111,7 @@ static void serial_reset(struct device *dev) {
                 uart_reset(&s->uart);
                 call = update(s);
         }
-        if (call)
-                s->chr->ops->input_ready(s->chr);
+        call_for_input(s, call);
 }
 
 static bool serial_pause(struct device *dev, GError **error) {
@@ -128,8 +131,7 @@ static void serial_resume(struct device *dev) {
                 s->paused = false;
                 call = update(s);
         }
-        if (call)
-                s->chr->ops->input_ready(s->chr);
+        call_for_input(s, call);
 }
 
 static GVariant *serial_save(struct device *dev) {

@@ -105,6 +105,17 @@ rig_device *rig_attach(struct rig *r, uint8_t value) {
         return d;
 }
 
+static void free_device(void *d) {
+        rig_device_free(d);
+}
+
+rig_device *rig_add(struct rig *r, uint8_t value) {
+        rig_device *d = rig_attach(r, value);
+
+        g_ptr_array_add(r->owned, d);
+        return d;
+}
+
 void rig_init(struct rig *r) {
         struct pci_segment_config config = {
                 .layout = {
@@ -122,9 +133,11 @@ void rig_init(struct rig *r) {
         r->segment = pci_segment_new(&config, &error);
         g_assert_no_error(error);
         g_assert_nonnull(r->segment);
+        r->owned = g_ptr_array_new_with_free_func(free_device);
 }
 
 void rig_clear(struct rig *r) {
+        g_clear_pointer(&r->owned, g_ptr_array_unref);
         r->segment = pci_segment_free(r->segment);
         r->intc = fake_intc_free(r->intc);
         r->mmio = bus_free(r->mmio);

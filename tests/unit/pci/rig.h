@@ -25,6 +25,7 @@ typedef struct rig {
         bus *mmio, *pio;
         fake_intc *intc;
         pci_segment *segment;
+        GPtrArray *owned; /* rig_device */
 } rig;
 
 void rig_init(struct rig *r);
@@ -45,8 +46,9 @@ rig_device *rig_device_new(uint8_t value);
 rig_device *rig_device_free(rig_device *d);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(rig_device, rig_device_free)
 
-/* A device at the first free slot. */
+/* A device at the first free slot; the caller's, or the rig's own. */
 rig_device *rig_attach(struct rig *r, uint8_t value);
+rig_device *rig_add(struct rig *r, uint8_t value);
 
 /* Through ECAM and through ports. */
 uint32_t cfg_read(struct rig *r, unsigned slot, unsigned reg, unsigned len);

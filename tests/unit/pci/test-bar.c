@@ -15,11 +15,11 @@
 
 static void test_allocation(void) {
         g_auto(rig) r = { 0 };
-        g_autoptr(rig_device) a = NULL, b = NULL;
+        g_autoptr(rig_device) a = NULL;
 
         rig_init(&r);
         a = rig_attach(&r, 0x11);
-        b = rig_attach(&r, 0x22);
+        rig_add(&r, 0x22);
         g_assert_cmphex(bar0(&r, 1), ==, RIG_MMIO64);
         g_assert_cmphex(bar0(&r, 2), ==, RIG_MMIO64 + (8 << 20));
         g_assert_cmphex(bar2(&r, 1), ==, RIG_MMIO32);
@@ -32,9 +32,9 @@ static void test_allocation(void) {
         g_assert_cmphex(mmio_read(&r, RIG_MMIO32 + 0x1000, 4), ==, 0x22222222);
 
         /* What is freed is found again, and a place that a guest has moved somebody to is not. */
-        a = rig_device_free(a);
+        g_clear_pointer(&a, rig_device_free);
         set_bar0(&r, 2, RIG_MMIO64);
-        a = rig_attach(&r, 0x33);
+        rig_add(&r, 0x33);
         g_assert_cmphex(bar0(&r, 1), ==, RIG_MMIO64 + (16 << 20));
 }
 
@@ -53,10 +53,9 @@ static void test_out_of_window(void) {
                 0x8000000000000000,
         };
         g_auto(rig) r = { 0 };
-        g_autoptr(rig_device) d = NULL;
 
         rig_init(&r);
-        d = rig_attach(&r, 0x11);
+        rig_add(&r, 0x11);
         for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
                 set_bar0(&r, 1, bad[i]);
                 g_assert_cmphex(bar0(&r, 1), ==, bad[i]);
@@ -77,10 +76,9 @@ static void test_out_of_window(void) {
 
 static void test_sizing(void) {
         g_auto(rig) r = { 0 };
-        g_autoptr(rig_device) d = NULL;
 
         rig_init(&r);
-        d = rig_attach(&r, 0x11);
+        rig_add(&r, 0x11);
         for (unsigned on = 0; on < 2; on++) {
                 cfg_write(&r, 1, 4, on ? 2 : 0, 2);
                 set_bar0(&r, 1, UINT64_MAX);
@@ -118,11 +116,10 @@ static void test_decode(void) {
 /* Byte by byte, through ports. */
 static void test_partial_writes(void) {
         g_auto(rig) r = { 0 };
-        g_autoptr(rig_device) d = NULL;
         uint64_t target = RIG_MMIO64 + 0x1580000;
 
         rig_init(&r);
-        d = rig_attach(&r, 0x11);
+        rig_add(&r, 0x11);
         for (unsigned i = 0; i < 8; i++)
                 cf8_write(&r, 1, 0x10 + i, (uint32_t) (target >> i * 8) & 0xff, 1);
         g_assert_cmphex(bar0(&r, 1), ==, target);
@@ -133,12 +130,12 @@ static void test_partial_writes(void) {
 
 static void test_overlap(void) {
         g_auto(rig) r = { 0 };
-        g_autoptr(rig_device) a = NULL, b = NULL;
+        g_autoptr(rig_device) a = NULL;
         uint64_t home_a = RIG_MMIO64, home_b = RIG_MMIO64 + (8 << 20);
 
         rig_init(&r);
         a = rig_attach(&r, 0x11);
-        b = rig_attach(&r, 0x22);
+        rig_add(&r, 0x22);
 
         /* On top of another: that one stays, the newcomer waits. */
         set_bar0(&r, 2, home_a);
@@ -157,7 +154,7 @@ static void test_overlap(void) {
         g_assert_cmphex(mmio_read(&r, home_a, 4), ==, 0x11111111);
         cfg_write(&r, 2, 4, 2, 2);
         g_assert_cmphex(mmio_read(&r, home_a, 4), ==, 0x11111111);
-        a = rig_device_free(a);
+        g_clear_pointer(&a, rig_device_free);
         g_assert_cmphex(mmio_read(&r, home_a, 4), ==, 0x22222222);
 
         /* Two BARs of one device. */

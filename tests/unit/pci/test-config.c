@@ -85,10 +85,9 @@ static void test_ports(void) {
 
 static void test_writable(void) {
         g_auto(rig) r = { 0 };
-        g_autoptr(rig_device) d = NULL;
 
         rig_init(&r);
-        d = rig_attach(&r, 0x11);
+        rig_add(&r, 0x11);
         for (unsigned reg = 0; reg < 0x40; reg++) {
                 uint32_t before = cfg_read(&r, 1, reg, 1);
 
@@ -260,7 +259,7 @@ static void test_second_segment(void) {
         g_assert_cmpstr(address, ==, "001f:00:00.0");
         g_assert_cmphex(mmio_read(&r, RIG_ECAM + 0x100000, 4), ==, 0x10421af4);
         g_assert_cmphex(cf8_read(&r, 0, 0, 4), ==, 0x0d578086);
-        d = rig_device_free(d);
+        g_clear_pointer(&d, rig_device_free);
 }
 
 int main(int argc, char **argv) {
