@@ -4,7 +4,7 @@
 """expect.py SECONDS COMMAND...: talks to a program on a terminal as a person would.
 
 Standard input is the script: "< TEXT" waits until the program has printed TEXT (a regular
-expression) since the last match, "> TEXT" types it and Enter, "^ X" types Ctrl-X. What the program
+expression; escape sequences are left out) since the last match, "> TEXT" types it and Enter, "^ X" types Ctrl-X. What the program
 prints is passed on. The end of the script hangs up. Status: 0 when the script was played through,
 1 when a text did not come in time or the program ended first.
 """
@@ -16,6 +16,8 @@ import select
 import signal
 import sys
 import time
+
+ESCAPES = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]|\r')
 
 
 def main():
@@ -38,19 +40,16 @@ def main():
             if match:
                 seen = seen[match.end():]
                 return
-            left = deadline - time.monotonic()
-            data = b''
-            if left > 0 and select.select([fd], [], [], left)[0]:
-                try:
-                    data = os.read(fd, 65536)
-                except OSError:
-                    pass
-            if not data:
-                why = 'the program ended' if left > 0 else f'not within {limit:g} s'
-                sys.exit(f'\nexpect: no "{pattern}": {why}')
+            left = max(0, deadline - time.monotonic())
+            if not select.select([fd], [], [], left)[0]:
+                sys.exit(f'\nexpect: no "{pattern}" within {limit:g} s')
+            try:
+                data = os.read(fd, 65536)
+            except OSError:
+                sys.exit(f'\nexpect: no "{pattern}": the program ended')
             sys.stdout.buffer.write(data)
             sys.stdout.flush()
-            seen += data.decode(errors='replace')
+            seen = ESCAPES.sub('', seen + data.decode(errors='replace'))
 
     for line in script:
         verb, text = line[0], line[2:]

@@ -7,6 +7,7 @@
 set -Eeuo pipefail
 
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+stage=${CHV_STAGE:-$here/../../build/stage}
 work=/var/lib/chv-test
 manager=org.cloudhypervisor.Manager
 
@@ -26,8 +27,8 @@ skip() {
 }
 
 install_chvd() {
-    [ -d "${CHV_STAGE:-/none}/usr" ] || fail "no staged installation: run ./dev test system"
-    cp -r "$CHV_STAGE"/. /
+    [ -d "$stage/usr" ] || fail "nothing staged for installation: run ./dev test system"
+    cp -r "$stage"/. /
     mkdir -p "$work"
     systemd-sysusers 2>/dev/null || true
     systemd-tmpfiles --create 2>/dev/null || true

@@ -46,7 +46,7 @@ KERNEL_WORDS = (
     ' no_timer_check apparmor=0 audit=0 nowatchdog selinux=0 sysctl.vm.overcommit_memory=1')
 BOOT_LIMIT = 90
 RESTORE_LIMIT = 30
-CASE_LIMIT = 120
+CASE_LIMIT = 240
 SKIPPED = 77
 PASSED_ON = ('CHV_', 'G_', 'MESON_', 'ASAN_', 'UBSAN_', 'TSAN_', 'LSAN_')
 KEPT_BACK = ('CHV_CACHE', 'CHV_MIRROR', 'CHV_TEST_KERNEL')

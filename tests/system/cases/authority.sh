@@ -20,11 +20,9 @@ polkit.addRule(function(action, subject) {
         return polkit.Result.YES;
 });
 END
-sleep 2
-as alice chvctl create --name hers --kernel /guest/6.12/vmlinux \
-    --initramfs /guest/6.12/initramfs --cmdline "console=ttyS0 chv.run=halt"
+await 20 "the rule for alice" as alice chvctl create --name hers --kernel /guest/6.12/vmlinux
 [ "$(property hers Owner)" = "$(id -u alice)" ] || fail "owner $(property hers Owner)"
 ! as bob chvctl delete hers </dev/null || fail "bob may delete alice's VM"
 rm /etc/polkit-1/rules.d/10-alice.rules
-sleep 2
+sleep 3
 as alice chvctl delete hers || fail "the owner may not delete her own VM"

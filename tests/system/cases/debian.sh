@@ -13,7 +13,7 @@ chvctl create --name vm --cpus boot="$cpus" --memory size=768M --disk path=/dev/
     --kernel "/guest/$kernel/$image" --initramfs "/guest/$kernel/initramfs" \
     --cmdline "console=ttyS0 loglevel=4 root=/dev/vda" --serial pty --console pty
 chvctl start vm
-expect 200 chvctl console vm --serial <<'END' || fail "no login on ttyS0"
+expect 200 chvctl console vm serial <<'END' || fail "no login on ttyS0"
 < ttyS0
 < login: $
 > root
@@ -23,7 +23,7 @@ expect 200 chvctl console vm --serial <<'END' || fail "no login on ttyS0"
 < running
 < end=0
 END
-expect 60 chvctl console vm --console <<'END' || fail "no login on hvc0"
+expect 60 chvctl console vm console <<'END' || fail "no login on hvc0"
 >
 < hvc0
 < login: $
