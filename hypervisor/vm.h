@@ -71,8 +71,8 @@ int hv_vm_unmap(struct hv_vm *vm, gaddr base, uint64_t size);
 bool hv_vm_log_dirty(struct hv_vm *vm, bool on, GError **error);
 bool hv_vm_take_dirty(struct hv_vm *vm, size_t region, uint64_t *bitmap, GError **error);
 
-/* The stopped machine's clock; interrupt routes are set again by who set them first. hv_vm_save: floating ref. Restore
- * it before the vCPUs: the time since the save, which guest clocks catch up on, is taken here. */
+/* The stopped machine's clock; interrupt routes are set again by who set them first. hv_vm_save: floating ref. The clocks
+ * of a restored machine and its vCPUs catch up on the time since the save. */
 GVariant *hv_vm_save(struct hv_vm *vm, GError **error);
 bool hv_vm_restore(struct hv_vm *vm, GVariant *state, GError **error);
 

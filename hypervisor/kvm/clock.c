@@ -19,7 +19,7 @@
 #define STATE_TYPE "(usa{sv})"
 #define STATE_ARCH "x86_64"
 
-static uint64_t realtime_ns(void) {
+uint64_t hvk_realtime_ns(void) {
         struct timespec t;
 
         (void) clock_gettime(CLOCK_REALTIME, &t);
@@ -37,7 +37,7 @@ GVariant *hvk_vm_save(struct hv_vm *vm, GError **error) {
                 hv_error_errno(error, -r, "kvm: reading the clock");
                 return NULL;
         }
-        now = clock.flags & KVM_CLOCK_REALTIME ? clock.realtime : realtime_ns();
+        now = clock.flags & KVM_CLOCK_REALTIME ? clock.realtime : hvk_realtime_ns();
 
         g_variant_builder_init(&b, G_VARIANT_TYPE_VARDICT);
         g_variant_builder_add(&b, "{sv}", "clock", g_variant_new_uint64(clock.clock));
@@ -46,10 +46,9 @@ GVariant *hvk_vm_save(struct hv_vm *vm, GError **error) {
 }
 
 bool hvk_vm_restore(struct hv_vm *vm, GVariant *state, GError **error) {
-        struct hvk_vm *v = hvk_vm_of(vm);
         g_autoptr(GVariant) values = NULL;
         struct kvm_clock_data clock = { 0 };
-        uint64_t saved, realtime, now = realtime_ns();
+        uint64_t saved, realtime, now;
         const char *arch;
         uint32_t version;
         int r;
@@ -74,9 +73,9 @@ bool hvk_vm_restore(struct hv_vm *vm, GVariant *state, GError **error) {
         }
 
         /* a host clock that runs behind the other's must not turn the guest's back */
-        v->elapsed_ns = now > realtime ? now - realtime : 0;
-        clock.clock = saved + v->elapsed_ns;
-        r = hvk_ioctl(v->fd, KVM_SET_CLOCK, &clock);
+        now = hvk_realtime_ns();
+        clock.clock = now > realtime ? saved + (now - realtime) : saved;
+        r = hvk_ioctl(hvk_vm_of(vm)->fd, KVM_SET_CLOCK, &clock);
         if (r < 0)
                 return hv_error_errno(error, -r, "kvm: setting the clock");
         return true;

@@ -54,8 +54,7 @@ struct hvk_vm {
         struct x86_cpuid *cpuid; /* of this machine, before what differs between vCPUs */
         bool cpuid_complete;
         size_t xsave_size;
-        size_t nested_size;  /* of saved nested state; 0: none */
-        uint64_t elapsed_ns; /* between save and restore of this machine, for the vCPUs' TSCs */
+        size_t nested_size; /* of saved nested state; 0: none */
 };
 
 struct hvk_vcpu {
@@ -107,6 +106,7 @@ bool hvk_irq_init(struct hvk_vm *vm, GError **error);
 void hvk_irq_free(struct hvk_vm *vm);
 
 /* clock.c */
+uint64_t hvk_realtime_ns(void);
 GVariant *hvk_vm_save(struct hv_vm *vm, GError **error);
 bool hvk_vm_restore(struct hv_vm *vm, GVariant *state, GError **error);
 
@@ -123,9 +123,12 @@ hvk_vcpu_run(struct hv_vcpu *vcpu,
              void *opaque,
              char *detail);
 
-/* msr.c: (index, value) pairs, a(ut) */
+/* msr.c: (index, value) pairs, a(ut); the TSC apart from them, with the time of day in ns when it was read. */
 GVariant *hvk_msrs_save(struct hvk_vcpu *v, GError **error);
-bool hvk_msrs_restore(struct hvk_vcpu *v, GVariant *msrs, uint64_t tsc_advance, GError **error);
+bool hvk_msrs_restore(struct hvk_vcpu *v, GVariant *msrs, GError **error);
+bool hvk_tsc_save(struct hvk_vcpu *v, uint64_t *ret_tsc, uint64_t *ret_realtime, GError **error);
+bool hvk_tsc_restore(
+                struct hvk_vcpu *v, uint64_t tsc, uint64_t realtime, uint32_t khz, GError **error);
 bool hvk_msrs_boot(struct hvk_vcpu *v, GError **error);
 
 /* state.c */

@@ -5,7 +5,8 @@
  * Model-specific registers of a vCPU: their values at power-on, and saving and restoring all that
  * KVM lists as state, with the MTRRs that its list leaves out. KVM stops at the first register it
  * cannot read or write; reading goes on after it, and writing minds it only where the value was not
- * zero. The TSC-deadline is written last, because it counts from the TSC.
+ * zero. The TSC goes by itself, with the time of day at which it was read, and before the others: the
+ * TSC-deadline among them counts from it.
  */
 
 #include "hypervisor/kvm/kvm.h"
@@ -72,14 +73,16 @@ static bool skip_zero(const struct kvm_msr_entry *e, GError **error) {
 
 GVariant *hvk_msrs_save(struct hvk_vcpu *v, GError **error) {
         const struct kvm_msr_list *list = v->vm->hvk->state_msrs;
-        g_autofree struct msrs *m = msrs_new(list->nmsrs + x86_n_mtrr_msrs);
+        g_autofree struct msrs *m = msrs_new(list->nmsrs + x86_n_mtrr_msrs + 1);
         GVariantBuilder b;
         size_t n = 0;
 
         for (uint32_t i = 0; i < list->nmsrs; i++)
-                m->entries[n++].index = list->indices[i];
+                if (list->indices[i] != X86_MSR_TSC && list->indices[i] != X86_MSR_TSC_DEADLINE)
+                        m->entries[n++].index = list->indices[i];
         for (size_t i = 0; i < x86_n_mtrr_msrs; i++)
                 m->entries[n++].index = x86_mtrr_msrs[i];
+        m->entries[n++].index = X86_MSR_TSC_DEADLINE;
         m->head.nmsrs = (uint32_t) n;
         if (!transfer(v, KVM_GET_MSRS, m, skip_any, &n, error))
                 return NULL;
@@ -90,21 +93,55 @@ GVariant *hvk_msrs_save(struct hvk_vcpu *v, GError **error) {
         return g_variant_builder_end(&b);
 }
 
+static bool
+one_msr(struct hvk_vcpu *v,
+        unsigned long request,
+        uint32_t index,
+        uint64_t *value,
+        GError **error) {
+        g_autofree struct msrs *m = msrs_new(1);
+        int r;
+
+        m->head.nmsrs = 1;
+        m->entries[0] = (struct kvm_msr_entry){ .index = index, .data = *value };
+        r = hvk_ioctl(v->fd, request, m);
+        if (r != 1)
+                return hv_error_errno(
+                                error, r < 0 ? -r : EINVAL,
+                                "kvm: model-specific register %#x of vCPU %u", index, v->index);
+        *value = m->entries[0].data;
+        return true;
+}
+
+bool hvk_tsc_save(struct hvk_vcpu *v, uint64_t *ret_tsc, uint64_t *ret_realtime, GError **error) {
+        uint64_t before = hvk_realtime_ns(), tsc = 0;
+
+        if (!one_msr(v, KVM_GET_MSRS, X86_MSR_TSC, &tsc, error))
+                return false;
+        *ret_tsc = tsc;
+        *ret_realtime = before + (hvk_realtime_ns() - before) / 2;
+        return true;
+}
+
 /* KVM takes a TSC written within a second of the one it expects for an attempt to synchronise vCPUs, and
  * keeps its own (before Linux 6.8 even for the first write). That is right for all vCPUs but the first, whose
  * exact value the others are to follow: a value far away makes KVM forget what it expected. */
-static bool unsettle_tsc(struct hvk_vcpu *v, uint64_t target, GError **error) {
-        g_autofree struct msrs *m = msrs_new(1);
+bool hvk_tsc_restore(
+                struct hvk_vcpu *v, uint64_t tsc, uint64_t realtime, uint32_t khz, GError **error) {
+        uint64_t far = tsc + TSC_FAR, now;
 
-        m->head.nmsrs = 1;
-        m->entries[0] = (struct kvm_msr_entry){ .index = X86_MSR_TSC, .data = target + TSC_FAR };
-        return transfer(v, KVM_SET_MSRS, m, skip_any, /* ret_done= */ NULL, error);
+        if (v->index == 0 && !one_msr(v, KVM_SET_MSRS, X86_MSR_TSC, &far, error))
+                return false;
+        /* a host clock that runs behind the other's must not turn the guest's back */
+        now = hvk_realtime_ns();
+        if (now > realtime)
+                tsc += (uint64_t) ((__uint128_t) (now - realtime) * khz / 1000000u);
+        return one_msr(v, KVM_SET_MSRS, X86_MSR_TSC, &tsc, error);
 }
 
-bool hvk_msrs_restore(struct hvk_vcpu *v, GVariant *msrs, uint64_t tsc_advance, GError **error) {
-        size_t n = g_variant_n_children(msrs), at = 0;
+bool hvk_msrs_restore(struct hvk_vcpu *v, GVariant *msrs, GError **error) {
+        size_t n = g_variant_n_children(msrs);
         g_autofree struct msrs *m = NULL;
-        struct kvm_msr_entry deadline = { .index = X86_MSR_TSC_DEADLINE };
         GVariantIter iter;
         uint32_t index;
         uint64_t value;
@@ -116,22 +153,11 @@ bool hvk_msrs_restore(struct hvk_vcpu *v, GVariant *msrs, uint64_t tsc_advance, 
                                 "vCPU state: too many model-specific registers");
                 return false;
         }
-        m = msrs_new(n + 1);
+        m = msrs_new(n);
         g_variant_iter_init(&iter, msrs);
-        while (g_variant_iter_next(&iter, "(ut)", &index, &value)) {
-                if (index == X86_MSR_TSC_DEADLINE) {
-                        deadline.data = value;
-                        continue;
-                }
-                if (index == X86_MSR_TSC) {
-                        value += tsc_advance;
-                        if (v->index == 0 && !unsettle_tsc(v, value, error))
-                                return false;
-                }
-                m->entries[at++] = (struct kvm_msr_entry){ .index = index, .data = value };
-        }
-        m->entries[at++] = deadline;
-        m->head.nmsrs = (uint32_t) at;
+        while (g_variant_iter_next(&iter, "(ut)", &index, &value))
+                m->entries[m->head.nmsrs++] =
+                                (struct kvm_msr_entry){ .index = index, .data = value };
         return transfer(v, KVM_SET_MSRS, m, skip_zero, /* ret_done= */ NULL, error);
 }
 

@@ -110,6 +110,7 @@ static bool save_nested(struct hvk_vcpu *v, GVariantBuilder *b, GError **error) 
 GVariant *hvk_vcpu_save(struct hv_vcpu *vcpu, GError **error) {
         struct hvk_vcpu *v = hvk_vcpu_of(vcpu);
         g_auto(GVariantBuilder) b = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE_VARDICT);
+        uint64_t tsc, realtime;
         GVariant *msrs;
         int khz;
 
@@ -119,6 +120,10 @@ GVariant *hvk_vcpu_save(struct hv_vcpu *vcpu, GError **error) {
         if (!msrs)
                 return NULL;
         g_variant_builder_add(&b, "{sv}", "msrs", msrs);
+        if (!hvk_tsc_save(v, &tsc, &realtime, error))
+                return NULL;
+        g_variant_builder_add(&b, "{sv}", "tsc", g_variant_new_uint64(tsc));
+        g_variant_builder_add(&b, "{sv}", "realtime", g_variant_new_uint64(realtime));
 
         khz = hvk_ioctl(v->fd, KVM_GET_TSC_KHZ, NULL);
         if (khz < 0) {
@@ -200,14 +205,18 @@ static bool restore_nested(struct hvk_vcpu *v, GVariant *state, GError **error) 
         return r < 0 ? failed(v, r, "setting", "nested", error) : true;
 }
 
-static bool restore_msrs(struct hvk_vcpu *v, GVariant *state, uint64_t elapsed_ns, GError **error) {
+static bool restore_msrs(struct hvk_vcpu *v, GVariant *state, GError **error) {
         g_autoptr(GVariant) msrs = NULL;
-        uint64_t advance;
+        uint64_t tsc, realtime;
         uint32_t khz;
         int have;
 
         if (!g_variant_lookup(state, "tsc-khz", "u", &khz))
                 return missing("tsc-khz", error);
+        if (!g_variant_lookup(state, "tsc", "t", &tsc))
+                return missing("tsc", error);
+        if (!g_variant_lookup(state, "realtime", "t", &realtime))
+                return missing("realtime", error);
         msrs = g_variant_lookup_value(state, "msrs", G_VARIANT_TYPE("a(ut)"));
         if (!msrs)
                 return missing("msrs", error);
@@ -220,18 +229,17 @@ static bool restore_msrs(struct hvk_vcpu *v, GVariant *state, uint64_t elapsed_n
                 if (r < 0)
                         return failed(v, r, "setting", "tsc-khz", error);
         }
-        advance = (uint64_t) ((__uint128_t) elapsed_ns * khz / 1000000u);
-        return hvk_msrs_restore(v, msrs, advance, error);
+        return hvk_tsc_restore(v, tsc, realtime, khz, error) && hvk_msrs_restore(v, msrs, error);
 }
 
-static bool restore_all(struct hvk_vcpu *v, GVariant *state, uint64_t elapsed_ns, GError **error) {
+static bool restore_all(struct hvk_vcpu *v, GVariant *state, GError **error) {
         static const enum part before[] = { PART_SREGS, PART_XCRS, PART_LAPIC };
         static const enum part after[] = { PART_EVENTS, PART_MP_STATE, PART_DEBUGREGS, PART_REGS };
 
         for (size_t i = 0; i < G_N_ELEMENTS(before); i++)
                 if (!restore_part(v, state, before[i], error))
                         return false;
-        if (!restore_xsave(v, state, error) || !restore_msrs(v, state, elapsed_ns, error))
+        if (!restore_xsave(v, state, error) || !restore_msrs(v, state, error))
                 return false;
         for (size_t i = 0; i < G_N_ELEMENTS(after); i++)
                 if (!restore_part(v, state, after[i], error))
@@ -244,5 +252,5 @@ bool hvk_vcpu_restore(struct hv_vcpu *vcpu, GVariant *state, GError **error) {
 
         if (!g_variant_is_of_type(state, G_VARIANT_TYPE_VARDICT))
                 return missing("dictionary", error);
-        return restore_all(v, state, v->vm->elapsed_ns, error);
+        return restore_all(v, state, error);
 }

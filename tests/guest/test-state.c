@@ -187,8 +187,9 @@ static void refuse_vm(struct machine *m, const char *text) {
 static void test_bad_state(void) {
         g_autoptr(machine) m = machine_new(&(struct machine_config){ .guest = "guest-spin" });
         g_autoptr(GVariant) good = g_variant_ref_sink(vcpus_save(m->vcpus, NULL));
-        static const char *const keys[] = { "mp-state",  "events", "regs", "sregs", "xcrs",
-                                            "debugregs", "lapic",  "msrs", "xsave", "tsc-khz" };
+        static const char *const keys[] = { "mp-state", "events",    "regs",  "sregs",
+                                            "xcrs",     "debugregs", "lapic", "msrs",
+                                            "xsave",    "tsc-khz",   "tsc",   "realtime" };
         g_autoptr(GVariant) list = g_variant_get_child_value(good, 1);
         g_autoptr(GError) error = NULL;
 
