@@ -45,6 +45,16 @@ static bool has_packet_info(int fd) {
         return found;
 }
 
+/* A descriptor that an earlier device has detached has no interface until it is attached again. */
+static bool query_interface(int fd, struct ifreq *ret_ifr) {
+        struct ifreq attach = { .ifr_flags = IFF_ATTACH_QUEUE };
+
+        if (ioctl(fd, TUNGETIFF, ret_ifr) == 0)
+                return true;
+        return errno == EBADFD && ioctl(fd, TUNSETQUEUE, &attach) == 0 &&
+               ioctl(fd, TUNGETIFF, ret_ifr) == 0;
+}
+
 static bool tap_adopt(int fd, bool several, char ret_name[NET_NAME_LEN], GError **error) {
         int header = NET_HEADER_LEN, flags = fcntl(fd, F_GETFL);
         struct ifreq ifr = { 0 };
@@ -53,7 +63,7 @@ static bool tap_adopt(int fd, bool several, char ret_name[NET_NAME_LEN], GError 
                 return hv_error_errno(error, errno, "asking for the mode of a network descriptor");
         if ((flags & O_ACCMODE) != O_RDWR)
                 return refuse(error, "is not open for reading and writing");
-        if (ioctl(fd, TUNGETIFF, &ifr) < 0)
+        if (!query_interface(fd, &ifr))
                 return refuse(error, "is no tap device, or has no interface yet");
         if (!(ifr.ifr_flags & IFF_TAP))
                 return refuse(error, "is a tun device, which has no Ethernet frames");

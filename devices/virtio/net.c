@@ -87,6 +87,7 @@ static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
                 if (features & rules[i].bit && !(features & rules[i].one_of))
                         return false;
         net->offloads = vnet_offloads_of(features);
+        net->active_pairs = 1;
         return true;
 }
 
@@ -120,7 +121,8 @@ static void net_deactivate(struct virtio_dev *vd) {
 /* One pair is active, or after a restore what was then; those beyond the first are not attached yet. */
 static int net_activate(struct virtio_dev *vd) {
         struct vnet *net = to_vnet(vd);
-        unsigned n = net->active_pairs;
+        /* Without MQ the second pair's queue is the control queue, whatever a saved state says. */
+        unsigned n = virtio_has(vd, VNET_F_MQ) ? net->active_pairs : 1;
         int r;
 
         net->active_pairs = 1;

@@ -410,6 +410,26 @@ static void test_queues(void) {
         rig_clear(&t.r);
 }
 
+/* A machine that is built again from the same descriptors, as after a reboot, finds the queues that were detached. */
+static void test_again(void) {
+        struct tap_rig t;
+        int kept[3];
+
+        if (!start(&t, 3, BIT(CTRL_VQ) | BIT(MQ)))
+                return;
+        for (int i = 0; i < 3; i++)
+                kept[i] = fcntl(t.fds[i], F_DUPFD_CLOEXEC, 0);
+        rig_clear(&t.r);
+        for (int i = 0; i < 3; i++) {
+                g_autoptr(GError) error = NULL;
+                char name[NET_NAME_LEN];
+
+                g_assert_true(net_tap_ops.adopt(kept[i], true, name, &error));
+                g_assert_cmpstr(name, ==, "chvdtest0");
+                (void) close(kept[i]);
+        }
+}
+
 static void test_interface_removed(void) {
         struct tap_rig t;
         uint16_t status = 1;
@@ -495,6 +515,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/tap/udp", test_udp);
         g_test_add_func("/tap/segments", test_segments);
         g_test_add_func("/tap/queues", test_queues);
+        g_test_add_func("/tap/again", test_again);
         g_test_add_func("/tap/interface-removed", test_interface_removed);
         return g_test_run();
 }

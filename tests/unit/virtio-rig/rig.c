@@ -91,7 +91,7 @@ static void set_ring_up(struct rig *r, unsigned i, uint64_t base) {
         g_assert_cmpint(virtq_enable(q), ==, 0);
 }
 
-void rig_start(struct rig *r, uint64_t features) {
+void rig_prepare(struct rig *r, uint64_t features) {
         uint64_t base = 0;
 
         r->vd->features = features;
@@ -102,8 +102,16 @@ void rig_start(struct rig *r, uint64_t features) {
                 base += (drv_ring_bytes(r->vd->queues[i].max_size, r->table_max) + 4095) & ~4095ull;
         }
         g_assert_cmpuint(base, <=, RIG_DATA);
+}
+
+void rig_activate(struct rig *r) {
         r->vd->active = true;
         g_assert_cmpint(r->vd->ops->activate(r->vd), ==, 0);
+}
+
+void rig_start(struct rig *r, uint64_t features) {
+        rig_prepare(r, features);
+        rig_activate(r);
 }
 
 void rig_stop(struct rig *r) {

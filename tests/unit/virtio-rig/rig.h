@@ -36,8 +36,10 @@ void rig_init(struct rig *r);
 /* Takes vd. Rings of each queue's max size; indirect tables of table_max descriptors where that is not 0. */
 void rig_attach(struct rig *r, struct virtio_dev *vd, bool event_idx, uint16_t table_max);
 
-/* Negotiates exactly features, sets all rings up anew and activates. */
+/* Negotiates exactly features, sets all rings up anew and activates; or all but the last, for what comes in between. */
 void rig_start(struct rig *r, uint64_t features);
+void rig_prepare(struct rig *r, uint64_t features);
+void rig_activate(struct rig *r);
 
 /* deactivate and reset of the queues. */
 void rig_stop(struct rig *r);
