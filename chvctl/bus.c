@@ -75,6 +75,8 @@ GDBusConnection *bus_connect(Bus *bus, GError **error) {
 
         if (bus->connection)
                 return bus->connection;
+        /* Registers the names of errors, so that answers arrive with their codes. */
+        (void) CHV_ERROR;
         if (options->host)
                 bus->connection = connect_host(bus, &reason);
         else if (options->address)

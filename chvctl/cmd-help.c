@@ -195,13 +195,13 @@ ExitStatus cmd_version(Options *options, Bus *bus) {
                                               : NULL;
 
         if (options->json != JSON_OFF) {
-                g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
+                g_auto(GVariantBuilder) dict = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE_VARDICT);
                 g_autoptr(GVariant) whole = NULL;
 
-                g_variant_dict_insert(&dict, "client", "s", CHV_VERSION);
+                g_variant_builder_add_parsed(&dict, "{'client', <%s>}", CHV_VERSION);
                 if (version)
-                        g_variant_dict_insert(&dict, "service", "s", version);
-                whole = g_variant_ref_sink(g_variant_dict_end(&dict));
+                        g_variant_builder_add_parsed(&dict, "{'service', <%s>}", version);
+                whole = g_variant_ref_sink(g_variant_builder_end(&dict));
                 output_json(options, whole);
                 return EXIT_OK;
         }

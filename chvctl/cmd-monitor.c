@@ -62,19 +62,19 @@ static char *format_properties(GVariant *properties) {
 
 static void show_json(const Monitor *monitor, const char *name, GVariant *parameters) {
         Options line = { .json = monitor->options->json };
-        g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
+        g_auto(GVariantBuilder) dict = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE_VARDICT);
         g_autoptr(GVariant) properties = g_variant_get_child_value(parameters, 4);
         g_autoptr(GVariant) object = NULL;
         guint64 timestamp;
         const char *source, *event;
 
         g_variant_get(parameters, "(&ot&s&s@a{sv})", NULL, &timestamp, &source, &event, NULL);
-        g_variant_dict_insert(&dict, "vm", "s", name);
-        g_variant_dict_insert(&dict, "timestamp", "t", timestamp);
-        g_variant_dict_insert(&dict, "source", "s", source);
-        g_variant_dict_insert(&dict, "event", "s", event);
-        g_variant_dict_insert_value(&dict, "properties", properties);
-        object = g_variant_ref_sink(g_variant_dict_end(&dict));
+        g_variant_builder_add_parsed(&dict, "{'vm', <%s>}", name);
+        g_variant_builder_add_parsed(&dict, "{'timestamp', <%t>}", timestamp);
+        g_variant_builder_add_parsed(&dict, "{'source', <%s>}", source);
+        g_variant_builder_add_parsed(&dict, "{'event', <%s>}", event);
+        g_variant_builder_add(&dict, "{sv}", "properties", properties);
+        object = g_variant_ref_sink(g_variant_builder_end(&dict));
         output_json(&line, object);
 }
 

@@ -84,20 +84,17 @@ static bool is_on(const Vm *vm) {
         return strcmp(vm->state, "running") == 0 || strcmp(vm->state, "paused") == 0;
 }
 
-static GVariant *vm_summary(const Vm *vm) {
-        g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
-
-        g_variant_dict_insert(&dict, "name", "s", vm->name);
-        g_variant_dict_insert(&dict, "state", "s", vm->state);
-        g_variant_dict_insert(&dict, "reason", "s", vm->reason);
-        g_variant_dict_insert(&dict, "uuid", "s", vm->uuid);
-        g_variant_dict_insert(&dict, "owner", "u", vm->owner);
-        g_variant_dict_insert(&dict, "pid", "u", vm->pid);
-        g_variant_dict_insert(&dict, "memory", "t", vm->memory);
-        g_variant_dict_insert(&dict, "started", "t", vm->started);
-        g_variant_dict_insert(&dict, "transient", "b", vm->transient);
-        g_variant_dict_insert(&dict, "object", "o", vm->path);
-        return g_variant_dict_end(&dict);
+static void add_summary(GVariantBuilder *dict, const Vm *vm) {
+        g_variant_builder_add_parsed(dict, "{'name', <%s>}", vm->name);
+        g_variant_builder_add_parsed(dict, "{'state', <%s>}", vm->state);
+        g_variant_builder_add_parsed(dict, "{'reason', <%s>}", vm->reason);
+        g_variant_builder_add_parsed(dict, "{'uuid', <%s>}", vm->uuid);
+        g_variant_builder_add_parsed(dict, "{'owner', <%u>}", vm->owner);
+        g_variant_builder_add_parsed(dict, "{'pid', <%u>}", vm->pid);
+        g_variant_builder_add_parsed(dict, "{'memory', <%t>}", vm->memory);
+        g_variant_builder_add_parsed(dict, "{'started', <%t>}", vm->started);
+        g_variant_builder_add_parsed(dict, "{'transient', <%b>}", vm->transient);
+        g_variant_builder_add_parsed(dict, "{'object', <%o>}", vm->path);
 }
 
 static void list_table(const Options *options, GPtrArray *vms) {
@@ -136,8 +133,11 @@ ExitStatus cmd_list(Options *options, Bus *bus) {
                 g_auto(GVariantBuilder) list = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("aa{sv}"));
                 g_autoptr(GVariant) whole = NULL;
 
-                for (guint i = 0; i < vms->len; i++)
-                        g_variant_builder_add_value(&list, vm_summary(g_ptr_array_index(vms, i)));
+                for (guint i = 0; i < vms->len; i++) {
+                        g_variant_builder_open(&list, G_VARIANT_TYPE_VARDICT);
+                        add_summary(&list, g_ptr_array_index(vms, i));
+                        g_variant_builder_close(&list);
+                }
                 whole = g_variant_ref_sink(g_variant_builder_end(&list));
                 output_json(options, whole);
         }
@@ -256,19 +256,19 @@ static void info_text(const Vm *vm, GVariant *objects) {
 }
 
 static GVariant *info_dict(const Vm *vm, GVariant *objects) {
-        g_autoptr(GVariant) summary = g_variant_ref_sink(vm_summary(vm));
-        g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(summary);
+        g_auto(GVariantBuilder) dict = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE_VARDICT);
         g_auto(GVariantBuilder) devices = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("aa{sv}"));
         g_autoptr(GVariant) config = g_variant_lookup_value(vm->properties, "Config", NULL);
         g_autoptr(GVariant) consoles = g_variant_lookup_value(vm->properties, "ConsolePaths", NULL);
 
-        add_devices(objects, vm, NULL, &devices);
-        g_variant_dict_insert_value(&dict, "devices", g_variant_builder_end(&devices));
-        if (config)
-                g_variant_dict_insert_value(&dict, "config", config);
+        add_summary(&dict, vm);
         if (consoles)
-                g_variant_dict_insert_value(&dict, "consoles", consoles);
-        return g_variant_dict_end(&dict);
+                g_variant_builder_add(&dict, "{sv}", "consoles", consoles);
+        add_devices(objects, vm, NULL, &devices);
+        g_variant_builder_add(&dict, "{sv}", "devices", g_variant_builder_end(&devices));
+        if (config)
+                g_variant_builder_add(&dict, "{sv}", "config", config);
+        return g_variant_builder_end(&dict);
 }
 
 ExitStatus cmd_info(Options *options, Bus *bus) {
@@ -322,7 +322,7 @@ static void add_counters(Table *table, const char *name, GVariant *counters) {
 ExitStatus cmd_counters(Options *options, Bus *bus) {
         static const char *const heads[] = { "NAME", "DEVICE", "COUNTER", "VALUE", NULL };
         g_autoptr(Table) table = table_new(heads);
-        g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
+        g_auto(GVariantBuilder) dict = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sa{sa{st}}}"));
         ExitStatus status = EXIT_OK;
 
         table_align_right(table, 3);
@@ -344,11 +344,11 @@ ExitStatus cmd_counters(Options *options, Bus *bus) {
                         continue;
                 }
                 counters = g_variant_get_child_value(reply, 0);
-                g_variant_dict_insert_value(&dict, name, counters);
+                g_variant_builder_add(&dict, "{s@a{sa{st}}}", name, counters);
                 add_counters(table, name, counters);
         }
         if (options->json != JSON_OFF) {
-                g_autoptr(GVariant) whole = g_variant_ref_sink(g_variant_dict_end(&dict));
+                g_autoptr(GVariant) whole = g_variant_ref_sink(g_variant_builder_end(&dict));
 
                 output_json(options, whole);
         } else

@@ -42,27 +42,22 @@ int session_open(Bus *bus, const char *path, const char *console, GError **error
         return g_unix_fd_list_get(fds, handle, error);
 }
 
-/* Whether it runs (again) after its console was closed. */
-static bool runs_again(VmWatch *watch, bool *ret_runs, GError **error) {
-        for (;;) {
-                ChvVmState state = vm_watch_state(watch);
-                g_autoptr(GError) reason = NULL;
-                bool settled = state == CHV_VM_STATE_RUNNING || state == CHV_VM_STATE_PAUSED;
+/* Waits for a change of state, as long as that may take or, if the state is one to stay in, for a moment. *ret_changed: there was one. */
+static bool await_change(VmWatch *watch, bool stays, bool *ret_changed, GError **error) {
+        g_autoptr(GError) reason = NULL;
 
-                *ret_runs = false;
-                if (vm_watch_is_off(watch))
-                        return true;
-                if (vm_watch_wait(watch, /* any_change= */ true, settled ? SETTLE_MS : 0, &reason))
-                        continue;
-                if (settled && g_error_matches(reason, CHV_ERROR, CHV_ERROR_TIMED_OUT)) {
-                        *ret_runs = true;
-                        return true;
-                }
-                g_propagate_error(error, g_steal_pointer(&reason));
-                return false;
-        }
+        *ret_changed = vm_watch_wait(watch, /* any_change= */ true, stays ? SETTLE_MS : 0, &reason);
+        if (*ret_changed || g_error_matches(reason, CHV_ERROR, CHV_ERROR_TIMED_OUT))
+                return true;
+        g_propagate_error(error, g_steal_pointer(&reason));
+        return false;
 }
 
+static bool is_up(ChvVmState state) {
+        return state == CHV_VM_STATE_RUNNING || state == CHV_VM_STATE_PAUSED;
+}
+
+/* The console of the VM's next process; *ret_fd is -1 when there is none to come. */
 static bool
 reopen(Bus *bus,
        VmWatch *watch,
@@ -70,33 +65,28 @@ reopen(Bus *bus,
        const char *console,
        int *ret_fd,
        GError **error) {
-        for (;;) {
-                g_autoptr(GError) reason = NULL;
-                ChvVmState state;
-                bool runs;
+        bool known = !is_up(vm_watch_state(watch));
 
-                /* What has been told already counts first. */
-                while (g_main_context_iteration(/* context= */ NULL, /* may_block= */ FALSE))
-                        ;
-                state = vm_watch_state(watch);
-                if (state == CHV_VM_STATE_RUNNING || state == CHV_VM_STATE_PAUSED ||
-                    state == CHV_VM_STATE_STARTING) {
+        *ret_fd = -1;
+        while (!vm_watch_is_off(watch)) {
+                bool up = is_up(vm_watch_state(watch)), changed;
+                g_autoptr(GError) reason = NULL;
+
+                if (known && up) {
                         *ret_fd = session_open(bus, path, console, &reason);
                         if (*ret_fd >= 0)
                                 return true;
                 }
-                if (!runs_again(watch, &runs, error))
+                if (!await_change(watch, up, &changed, error))
                         return false;
-                if (vm_watch_is_off(watch)) {
-                        *ret_fd = -1;
-                        return true;
-                }
-                if (runs && reason) {
-                        /* It runs on, so the console was taken away from us alone. */
+                /* It runs on, so the console was taken from us alone. */
+                if (!changed && known && reason) {
                         g_propagate_error(error, g_steal_pointer(&reason));
                         return false;
                 }
+                known = true;
         }
+        return true;
 }
 
 bool session_stay(

@@ -1,0 +1,464 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Proves, with the program itself on a private bus and a stand-in for the service: what each command asks of the
+ * service, what it prints, with which status it ends; that jobs and states are waited for, with and without a time
+ * limit; that a console carries bytes both ways in a pipe and on a terminal, with the earlier output, the escape and
+ * the window's size; that a service which fails, dies or is not there gives a sentence and a status.
+ */
+
+#include <fcntl.h>
+#include <gio/gio.h>
+#include <glib-unix.h>
+#include <glib/gstdio.h>
+#include <pty.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "stand-in.h"
+
+typedef struct {
+        GTestDBus *bus;
+        GDBusConnection *connection;
+        StandIn *stand_in;
+        guint owned;
+        char *dir;
+} Fixture;
+
+typedef struct {
+        GSubprocess *process;
+        GMainLoop *loop;
+        char *out, *err;
+        int status;
+} Run;
+
+static void set_up(Fixture *f, gconstpointer data) {
+        g_autoptr(GError) error = NULL;
+
+        f->bus = g_test_dbus_new(G_TEST_DBUS_NONE);
+        g_test_dbus_up(f->bus);
+        g_setenv("DBUS_SYSTEM_BUS_ADDRESS", g_test_dbus_get_bus_address(f->bus), TRUE);
+        f->connection = g_dbus_connection_new_for_address_sync(
+                        g_test_dbus_get_bus_address(f->bus),
+                        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
+                                        G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
+                        NULL, NULL, &error);
+        g_assert_no_error(error);
+        f->stand_in = stand_in_new(f->connection);
+        f->owned = g_bus_own_name_on_connection(
+                        f->connection, "org.cloudhypervisor.Manager", G_BUS_NAME_OWNER_FLAGS_NONE,
+                        NULL, NULL, NULL, NULL);
+        f->dir = g_dir_make_tmp("chvctl-XXXXXX", &error);
+        g_assert_no_error(error);
+}
+
+static void tear_down(Fixture *f, gconstpointer data) {
+        g_clear_handle_id(&f->owned, g_bus_unown_name);
+        stand_in_free(f->stand_in);
+        g_assert_true(g_dbus_connection_close_sync(f->connection, NULL, NULL));
+        g_object_unref(f->connection);
+        g_test_dbus_down(f->bus);
+        g_object_unref(f->bus);
+        g_assert_cmpint(g_rmdir(f->dir), ==, 0);
+        g_free(f->dir);
+}
+
+static void on_done(GObject *source, GAsyncResult *result, gpointer data) {
+        Run *run = data;
+        g_autoptr(GError) error = NULL;
+
+        g_subprocess_communicate_utf8_finish(run->process, result, &run->out, &run->err, &error);
+        g_assert_no_error(error);
+        run->status = g_subprocess_get_if_exited(run->process)
+                                      ? g_subprocess_get_exit_status(run->process)
+                                      : -1;
+        g_main_loop_quit(run->loop);
+}
+
+static void run_clear(Run *run) {
+        g_free(run->out);
+        g_free(run->err);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
+
+/* Runs chvctl with the words of line; input is its standard input. */
+static Run chvctl(const char *line, const char *input) {
+        g_autofree char *command = g_strdup_printf("%s %s", g_getenv("CHVCTL"), line);
+        g_auto(GStrv) argv = NULL;
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+        Run run = { .loop = loop };
+
+        g_assert_true(g_shell_parse_argv(command, NULL, &argv, &error));
+        run.process = g_subprocess_newv(
+                        (const char *const *) argv,
+                        G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE |
+                                        G_SUBPROCESS_FLAGS_STDERR_PIPE,
+                        &error);
+        g_assert_no_error(error);
+        g_subprocess_communicate_utf8_async(run.process, input, NULL, on_done, &run);
+        g_main_loop_run(loop);
+        g_clear_object(&run.process);
+        if (g_test_verbose())
+                g_test_message("chvctl %s -> %d\n%s%s", line, run.status, run.out, run.err);
+        return run;
+}
+
+/* Runs and checks the status and, where not NULL, the whole of the output or of the errors. */
+static void expect(const char *line, int status, const char *out, const char *err) {
+        g_auto(Run) run = chvctl(line, NULL);
+
+        if (run.status != status)
+                g_error("chvctl %s: status %d, not %d\n%s%s", line, run.status, status, run.out,
+                        run.err);
+        if (out)
+                g_assert_cmpstr(run.out, ==, out);
+        if (err)
+                g_assert_cmpstr(run.err, ==, err);
+}
+
+static void expect_calls(Fixture *f, const char *calls) {
+        g_autofree char *made = stand_in_calls(f->stand_in);
+
+        g_assert_cmpstr(made, ==, calls);
+}
+
+static void test_usage(Fixture *f, gconstpointer data) {
+        expect("bogus", 2, "", "chvctl: unknown command 'bogus'; see chvctl help\n");
+        expect("--bogus", 2, "", "chvctl: unknown option '--bogus'\n");
+        expect("start", 2, "", "chvctl: usage: chvctl start NAME...\n");
+        expect("create", 2, "", "chvctl: usage: chvctl create NAME [OPTION]...\n");
+        expect("create a --cpus boot=x", 2, "", "chvctl: --cpus boot: 'x' is not a whole number\n");
+        expect("create a b", 2, "", NULL);
+        expect("create a", 2, "",
+               "chvctl: a: payload.kernel: neither a kernel nor a firmware is given\n");
+        expect("create .x --kernel /k", 2, "",
+               "chvctl: .x: name '.x': must begin with a letter or a digit\n");
+        expect("create a --config /nowhere.json", 2, "",
+               "chvctl: /nowhere.json: No such file or directory\n");
+        expect("console a b", 2, "", "chvctl: 'b' is none of serial, console and debug_console\n");
+        expect("help bogus", 2, "", NULL);
+        expect_calls(f, "CreateVM");
+}
+
+static void test_no_such_vm(Fixture *f, gconstpointer data) {
+        expect("start nobody", 3, "",
+               "chvctl: nobody: there is no 'nobody'\nchvctl list shows what there is.\n");
+        expect("info nobody", 3, "", NULL);
+        expect("console nobody", 3, "", NULL);
+        expect("monitor nobody", 3, "", NULL);
+}
+
+static void test_life(Fixture *f, gconstpointer data) {
+        expect("create a --kernel /k --memory size=1G", 0, "", "");
+        expect("create a --kernel /k", 1, "", NULL);
+        g_assert_cmpstr(stand_in_state(f->stand_in, "a"), ==, "created");
+        g_assert_false(stand_in_transient(f->stand_in, "a"));
+        expect("pause a", 7, "", "chvctl: a: not while it is created\n");
+        expect("start a", 0, "", "");
+        g_assert_cmpstr(stand_in_state(f->stand_in, "a"), ==, "running");
+        expect("pause a", 0, "", "");
+        expect("resume a", 0, "", "");
+        expect("nmi a", 0, "", "");
+        expect("reset a", 0, "", "");
+        expect("reboot a", 0, "", "");
+        expect("shutdown --wait a", 0, "", "");
+        g_assert_cmpstr(stand_in_state(f->stand_in, "a"), ==, "shutdown");
+        expect("start --paused a", 0, "", "");
+        g_assert_cmpstr(stand_in_state(f->stand_in, "a"), ==, "paused");
+        expect("delete a", 7, "", NULL);
+        expect("poweroff a", 0, "", "");
+        expect("delete a", 0, "", "");
+        g_assert_null(stand_in_state(f->stand_in, "a"));
+        expect_calls(f, "CreateVM CreateVM Pause Start Pause Resume NMI Reset Reboot Shutdown "
+                        "Start Delete"
+                        " PowerOff Delete");
+}
+
+static void test_several(Fixture *f, gconstpointer data) {
+        expect("create a --kernel /k", 0, NULL, NULL);
+        expect("create b --kernel /k", 0, NULL, NULL);
+        expect("start a nobody b", 3, "", NULL);
+        g_assert_cmpstr(stand_in_state(f->stand_in, "b"), ==, "running");
+        expect("delete --force a b", 0, "", "");
+        g_assert_null(stand_in_state(f->stand_in, "a"));
+        g_assert_null(stand_in_state(f->stand_in, "b"));
+}
+
+static void test_waiting(Fixture *f, gconstpointer data) {
+        expect("create broken --kernel /k", 0, NULL, NULL);
+        expect("start broken", 1, "", "chvctl: broken: disks[0].path: no such file\n");
+        expect("create silent --kernel /k", 0, NULL, NULL);
+        expect("start --timeout 1 silent", 6, "",
+               "chvctl: silent: not done in time; it goes on in the background\n");
+        expect("create silent-too --kernel /k", 0, NULL, NULL);
+        expect("start --no-block silent-too", 0, "", "");
+        expect("create stubborn --kernel /k", 0, NULL, NULL);
+        expect("start stubborn", 0, NULL, NULL);
+        expect("shutdown stubborn", 0, "", "");
+        expect("shutdown --wait -t1 stubborn", 6, "",
+               "chvctl: stubborn: still running after 1 s; chvctl poweroff does not ask the "
+               "guest\n");
+}
+
+static gboolean drop_name(gpointer data) {
+        Fixture *f = data;
+
+        g_clear_handle_id(&f->owned, g_bus_unown_name);
+        return G_SOURCE_REMOVE;
+}
+
+static void test_service_gone(Fixture *f, gconstpointer data) {
+        g_auto(Run) run = { 0 };
+
+        expect("create silent --kernel /k", 0, NULL, NULL);
+        g_timeout_add(200, drop_name, f);
+        run = chvctl("start silent", NULL);
+        g_assert_cmpint(run.status, ==, 5);
+        g_assert_true(g_str_has_prefix(run.err, "chvctl: silent: the service has gone\n"));
+        expect("list", 5, "", NULL);
+        expect("version", 0, NULL, NULL);
+        expect("--address unix:path=/nowhere list", 5, "", NULL);
+}
+
+static void test_listings(Fixture *f, gconstpointer data) {
+        g_auto(Run) list = { 0 }, info = { 0 };
+
+        expect("list", 0, "NAME  STATE  CPUS  MEMORY  OWNER  UP\n\n0 virtual machines.\n", "");
+        expect("list --json=short", 0, "[]\n", "");
+        expect("create b --kernel /k --cpus boot=2 --memory size=1536M --disk path=/x path=/y", 0,
+               NULL, NULL);
+        expect("create a --kernel /k", 0, NULL, NULL);
+        expect("list --no-legend", 0,
+               "a  created  1  512M  root  -\nb  created  2  1.5G  root  -\n", "");
+        list = chvctl("list --json=short", NULL);
+        g_assert_true(g_str_has_prefix(list.out, "[{\"name\":\"a\",\"state\":\"created\","));
+        info = chvctl("info b", NULL);
+        g_assert_cmpint(info.status, ==, 0);
+        g_assert_nonnull(strstr(info.out, "       State: created\n"));
+        g_assert_nonnull(strstr(info.out, "     Options: --cpus boot=2\n"));
+        g_assert_nonnull(strstr(info.out, "--disk path=/y\n"));
+        expect("start b", 0, NULL, NULL);
+        expect("counters b --no-legend", 0, "b  _disk0  read_bytes  4096\n", "");
+        expect("counters b --json=short", 0, "{\"b\":{\"_disk0\":{\"read_bytes\":4096}}}\n", "");
+        expect("version --json=short", 0, "{\"client\":\"0.1.0\",\"service\":\"7.7\"}\n", "");
+}
+
+static void test_configuration(Fixture *f, gconstpointer data) {
+        g_autofree char *file = g_build_filename(f->dir, "vm.json", NULL);
+        g_autofree char *create = g_strdup_printf(
+                        "create a --config %s --cpus max=4 --disk path=rel.img", file);
+        g_autofree char *check = g_strdup_printf("check %s", file);
+        g_autofree char *cwd = g_get_current_dir(), *expected = NULL, *text = NULL;
+        g_auto(Run) piped = { 0 };
+
+        g_file_set_contents(
+                        file, "{\"payload\":{\"kernel\":\"/k\"},\"cpus\":{\"boot_vcpus\":2}}", -1,
+                        NULL);
+        expect(create, 0, "", "");
+        text = g_variant_print(stand_in_config(f->stand_in, "a"), FALSE);
+        expected = g_strdup_printf(
+                        "{'cpus': <{'boot_vcpus': <uint32 2>, 'max_vcpus': <uint32 4>}>, "
+                        "'payload': <{'kernel': <'/k'>}>,"
+                        " 'disks': <[{'path': <'%s/rel.img'>}]>}",
+                        cwd);
+        g_assert_cmpstr(text, ==, expected);
+        expect(check, 0, "The configuration is valid.\n", "");
+        expect_calls(f, "CreateVM CheckConfig");
+        piped = chvctl("check --offline -", "{\"payload\":{\"kernel\":\"/"
+                                            "k\"},\"disks\":[{\"path\":\"/d\",\"queue_size\":5}]}");
+        g_assert_cmpint(piped.status, ==, 2);
+        g_assert_cmpstr(piped.err, ==, "chvctl: -: disks[0].queue_size: 5 is not a power of 2\n");
+        expect("check --offline --json=short --kernel /k --platform "
+               "uuid=d0a7a3a0-0000-4000-8000-000000000000",
+               0,
+               "{\"cpus\":{\"max_vcpus\":1},\"payload\":{\"kernel\":\"/k\"},"
+               "\"platform\":{\"system_uuid\":\"d0a7a3a0-0000-4000-8000-000000000000\"}}\n",
+               "");
+        expect_calls(f, "");
+        g_assert_cmpint(g_unlink(file), ==, 0);
+}
+
+static gboolean tell_event(gpointer data) {
+        Fixture *f = data;
+
+        stand_in_emit(f->stand_in, "a", "failed");
+        return G_SOURCE_CONTINUE;
+}
+
+static void test_monitor(Fixture *f, gconstpointer data) {
+        g_auto(Run) text = { 0 }, json = { 0 };
+        guint source;
+
+        expect("create a --kernel /k", 0, NULL, NULL);
+        expect("create b --kernel /k", 0, NULL, NULL);
+        source = g_timeout_add(50, tell_event, f);
+        text = chvctl("monitor --lines 1 a", NULL);
+        json = chvctl("monitor --lines 1 --json=short", NULL);
+        expect("monitor --lines 1 --timeout 1 b", 6, "", "");
+        g_source_remove(source);
+        g_assert_cmpint(text.status, ==, 0);
+        /* The escape character in the message must not reach the terminal. */
+        g_assert_true(g_str_has_suffix(text.out, " a vm failed message=it ? broke\n"));
+        g_assert_true(g_str_has_prefix(json.out, "{\"vm\":\"a\",\"timestamp\":"));
+}
+
+static void test_console_pipe(Fixture *f, gconstpointer data) {
+        g_auto(Run) run = { 0 }, watch = { 0 };
+
+        expect("create a --kernel /k --cmdline 'console=ttyS0 console=hvc0'", 0, NULL, NULL);
+        expect("console a", 7, "", "chvctl: a: not while it is created\n");
+        expect("start a", 0, NULL, NULL);
+        g_free(stand_in_calls(f->stand_in));
+        run = chvctl("console a", "ls \x1d\noff\n");
+        g_assert_cmpint(run.status, ==, 0);
+        g_assert_cmpstr(run.out, ==, "boot\nLS \x1d\nOFF\n");
+        g_assert_cmpstr(run.err, ==, "");
+        expect_calls(f, "OpenConsole:console");
+        g_assert_cmpstr(stand_in_state(f->stand_in, "a"), ==, "shutdown");
+}
+
+static void test_run(Fixture *f, gconstpointer data) {
+        g_auto(Run) run = chvctl("run a --rm --kernel /k --cmdline console=ttyS0", "hello\noff\n");
+        g_auto(Run) detached = { 0 }, broken = { 0 };
+        g_autofree char *start = NULL;
+
+        g_assert_cmpint(run.status, ==, 0);
+        g_assert_cmpstr(run.out, ==, "boot\nHELLO\nOFF\n");
+        g_assert_null(stand_in_state(f->stand_in, "a"));
+        expect_calls(f, "CreateVM Start OpenConsole:serial Resume");
+        detached = chvctl("run --detach --kernel /k", NULL);
+        g_assert_cmpint(detached.status, ==, 0);
+        g_strchomp(detached.out);
+        g_assert_cmpstr(stand_in_state(f->stand_in, detached.out), ==, "running");
+        broken = chvctl("run broken --kernel /k", NULL);
+        g_assert_cmpint(broken.status, ==, 1);
+        g_assert_cmpstr(broken.err, ==, "chvctl: broken: disks[0].path: no such file\n");
+}
+
+typedef struct {
+        GMainLoop *loop;
+        GString *seen;
+        const char *awaited;
+        int fd;
+} Terminal;
+
+static gboolean on_terminal(gint fd, GIOCondition condition, gpointer data) {
+        Terminal *terminal = data;
+        char buffer[512];
+        ssize_t n = read(fd, buffer, sizeof(buffer));
+
+        if (n > 0)
+                g_string_append_len(terminal->seen, buffer, n);
+        if (n <= 0 || strstr(terminal->seen->str, terminal->awaited))
+                g_main_loop_quit(terminal->loop);
+        return n > 0;
+}
+
+static void await_text(Terminal *terminal, const char *text) {
+        guint source;
+
+        terminal->awaited = text;
+        if (strstr(terminal->seen->str, text))
+                return;
+        source = g_unix_fd_add(terminal->fd, G_IO_IN | G_IO_HUP, on_terminal, terminal);
+        g_main_loop_run(terminal->loop);
+        if (!strstr(terminal->seen->str, text))
+                g_error("waited for '%s', saw '%s'", text, terminal->seen->str);
+        g_source_remove(source);
+}
+
+static void on_child(GPid pid, gint status, gpointer data) {
+        Terminal *terminal = data;
+
+        g_assert_true(WIFEXITED(status));
+        g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+        g_main_loop_quit(terminal->loop);
+}
+
+static void test_console_terminal(Fixture *f, gconstpointer data) {
+        g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+        g_autoptr(GString) seen = g_string_new(NULL);
+        struct winsize size = { .ws_col = 100, .ws_row = 30 };
+        Terminal terminal = { .loop = loop, .seen = seen };
+        struct termios settings;
+        const char *program = g_getenv("CHVCTL");
+        pid_t pid;
+
+        expect("create a --kernel /k", 0, NULL, NULL);
+        expect("start a", 0, NULL, NULL);
+        pid = forkpty(&terminal.fd, NULL, NULL, &size);
+        g_assert_cmpint(pid, >=, 0);
+        if (pid == 0) {
+                (void) execl(program, program, "console", "a", (char *) NULL);
+                _exit(127);
+        }
+        await_text(&terminal, "boot\n");
+        g_assert_nonnull(strstr(seen->str, "Connected to a, serial. Ctrl-] leaves."));
+        g_assert_cmpint(tcgetattr(terminal.fd, &settings), ==, 0);
+        g_assert_false(settings.c_lflag & (ICANON | ECHO | ISIG));
+        /* Ctrl-C is the guest's; nothing but the guest echoes. */
+        g_assert_cmpint(write(terminal.fd, "x\003y", 3), ==, 3);
+        await_text(&terminal, "X\003Y");
+        /* A reboot: the next console follows, from its beginning. */
+        g_assert_cmpint(write(terminal.fd, "again\n", 6), ==, 6);
+        await_text(&terminal, "AGAIN\nboot\n");
+        g_assert_cmpint(write(terminal.fd, "z\035never", 7), ==, 7);
+        await_text(&terminal, "Left a; it runs on.");
+        g_child_watch_add(pid, on_child, &terminal);
+        g_main_loop_run(loop);
+        g_assert_cmpint(tcgetattr(terminal.fd, &settings), ==, 0);
+        g_assert_true(settings.c_lflag & ICANON);
+        close(terminal.fd);
+        g_assert_cmpstr(stand_in_state(f->stand_in, "a"), ==, "running");
+}
+
+/* -H through a stand-in for ssh that ignores the host and runs the bridge on the private bus. */
+static void test_host(Fixture *f, gconstpointer data) {
+        g_autofree char *bridge = g_find_program_in_path("systemd-stdio-bridge");
+        g_autofree char *script = g_build_filename(f->dir, "ssh", NULL);
+        g_autofree char *text = NULL;
+
+        if (!bridge) {
+                g_test_skip("there is no systemd-stdio-bridge");
+                return;
+        }
+        text = g_strdup_printf(
+                        "#!/bin/sh\n[ \"$*\" = '-xT -- me@there systemd-stdio-bridge' ] || exit 1\n"
+                        "exec %s --bus-path='%s'\n",
+                        bridge, g_test_dbus_get_bus_address(f->bus));
+        g_file_set_contents_full(script, text, -1, G_FILE_SET_CONTENTS_NONE, 0700, NULL);
+        g_setenv("SYSTEMD_SSH", script, TRUE);
+        expect("-H me@there create a --kernel /k", 0, "", "");
+        expect("-H me@there start a", 0, "", "");
+        g_assert_cmpstr(stand_in_state(f->stand_in, "a"), ==, "running");
+        expect("-H elsewhere list", 5, "", NULL);
+        expect("-H me@there --user list", 2, "", NULL);
+        g_unsetenv("SYSTEMD_SSH");
+        g_assert_cmpint(g_unlink(script), ==, 0);
+}
+
+#define ADD(name, function) g_test_add("/chvctl/" name, Fixture, NULL, set_up, function, tear_down)
+
+int main(int argc, char **argv) {
+        g_setenv("LC_ALL", "C.UTF-8", TRUE);
+        g_test_init(&argc, &argv, NULL);
+        ADD("usage", test_usage);
+        ADD("no-such-vm", test_no_such_vm);
+        ADD("life", test_life);
+        ADD("several", test_several);
+        ADD("waiting", test_waiting);
+        ADD("service-gone", test_service_gone);
+        ADD("listings", test_listings);
+        ADD("configuration", test_configuration);
+        ADD("monitor", test_monitor);
+        ADD("console/pipe", test_console_pipe);
+        ADD("console/terminal", test_console_terminal);
+        ADD("run", test_run);
+        ADD("host", test_host);
+        return g_test_run();
+}
