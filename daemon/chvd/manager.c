@@ -255,6 +255,7 @@ ChvdManager *chvd_manager_new(ChvdContext *context) {
         g_auto(GStrv) features = chvd_host_features();
         ChvdManager *manager = g_new0(ChvdManager, 1);
 
+        (void) CHV_ERROR; /* registered, so that errors of workers arrive as what they are */
         manager->context = context;
         manager->vms = g_hash_table_new(g_str_hash, g_str_equal);
         manager->skeleton = chv_manager_skeleton_new();

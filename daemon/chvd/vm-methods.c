@@ -101,11 +101,11 @@ static void on_job_done(gpointer data, const char *job_path, const GError *error
                                 pending->invocation, g_variant_new("(o)", job_path));
 }
 
-/* The job of an operation that replies when it is over, or could not begin. */
-static gboolean begun(bool ok, Pending *pending, const GError *error) {
-        g_autoptr(Pending) failed = ok ? NULL : pending;
+/* The call of an operation that replies when it is over: nothing to do, unless it could not begin. */
+static gboolean refuse_pending(Pending *pending, const GError *error) {
+        g_autoptr(Pending) owned = pending;
 
-        return ok ? true : refuse(failed->invocation, error);
+        return refuse(owned->invocation, error);
 }
 
 static gboolean
@@ -119,10 +119,11 @@ on_start(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, 
             !timeout_option(options, CHVD_START_TIMEOUT_S, &timeout, &error))
                 return refuse(invocation, error);
         pending = pending_new(vm, invocation);
-        return begun(chvd_vm_start(vm, chvd_gate_caller(invocation),
-                                   chvd_options_bool(options, "paused", false), MAX(timeout, 1),
-                                   on_job_done, pending, &error),
-                     pending, error);
+        if (!chvd_vm_start(vm, chvd_gate_caller(invocation),
+                           chvd_options_bool(options, "paused", false), MAX(timeout, 1),
+                           on_job_done, pending, &error))
+                return refuse_pending(pending, error);
+        return true;
 }
 
 static gboolean
@@ -136,10 +137,10 @@ on_power_off(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *optio
             !timeout_option(options, CHVD_QUIT_GRACE_S, &grace, &error))
                 return refuse(invocation, error);
         pending = pending_new(vm, invocation);
-        return begun(chvd_vm_power_off(
-                                     vm, chvd_gate_caller(invocation), grace, on_job_done, pending,
-                                     &error),
-                     pending, error);
+        if (!chvd_vm_power_off(
+                            vm, chvd_gate_caller(invocation), grace, on_job_done, pending, &error))
+                return refuse_pending(pending, error);
+        return true;
 }
 
 static gboolean
@@ -153,10 +154,11 @@ on_reboot(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options,
             !timeout_option(options, 0, &timeout, &error))
                 return refuse(invocation, error);
         pending = pending_new(vm, invocation);
-        return begun(chvd_vm_reboot(vm, chvd_gate_caller(invocation),
-                                    chvd_options_bool(options, "force", false), timeout,
-                                    on_job_done, pending, &error),
-                     pending, error);
+        if (!chvd_vm_reboot(vm, chvd_gate_caller(invocation),
+                            chvd_options_bool(options, "force", false), timeout, on_job_done,
+                            pending, &error))
+                return refuse_pending(pending, error);
+        return true;
 }
 
 static void on_pressed(gpointer data, const GError *error) {

@@ -41,7 +41,7 @@ struct ChvdWorker {
         GCancellable *cancellable; /* of the handshake and all calls */
         GDBusConnection *connection;
         ChvdMeter *meter;
-        bool connecting, ready, reaped, dry;
+        bool connecting, ready, reaped, dry, told_to_end;
         guint event_signal, properties_signal; /* subscriptions */
         guint kill_timer, drain_timer;
 };
@@ -172,7 +172,7 @@ static void on_connected(GObject *source, GAsyncResult *result, gpointer data) {
         worker->connection = g_dbus_connection_new_finish(result, &error);
         if (!worker->connection || !worker->ops || worker->reaped) {
                 worker->dry = true;
-                if (worker->ops && worker->pid > 0) {
+                if (worker->ops && worker->pid > 0 && !worker->told_to_end) {
                         g_message("worker %d: handshake failed: %s", worker->pid, error->message);
                         chvd_worker_end(worker, /* grace_ms= */ 0);
                 }
@@ -363,6 +363,7 @@ static void ignore_reply(gpointer data, GVariant *reply, GUnixFDList *fds, const
 void chvd_worker_end(ChvdWorker *worker, unsigned grace_ms) {
         if (worker->pid == 0)
                 return;
+        worker->told_to_end = true;
         g_clear_handle_id(&worker->kill_timer, g_source_remove);
         if (grace_ms == 0) {
                 (void) kill(worker->pid, SIGKILL);
