@@ -1,0 +1,92 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <gio/gio.h>
+#include <gio/gunixfdlist.h>
+#include <stdbool.h>
+
+#include "dbus/error.h"
+
+/* A private bus with a chvd of its own, and a client on it. Everything is synchronous for the test; signals are collected while the main
+ * loop runs. Environment, from the build: CHVD, CHV_STAND_IN, and for guests CHV_VMM. */
+typedef struct {
+        GSubprocess *bus_daemon, *chvd;
+        char *address;
+        GDBusConnection *bus;
+        guint subscription;
+        GPtrArray *signals; /* char *: "PATH INTERFACE.NAME ARGS", of chvd's objects */
+        char *dir;          /* a scratch folder */
+        char *kernel;       /* a file in it */
+} Service;
+
+/* extra: more arguments for chvd, NULL-terminated; NULL: none. The worker is the stand-in unless extra says otherwise. */
+Service *service_start(const char *const *extra);
+/* Ends all of it, and fails the test when chvd did not end well. */
+void service_stop(Service *service);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Service, service_stop)
+
+/* Another client. */
+GDBusConnection *service_connect(Service *service);
+pid_t service_pid(Service *service);
+/* chvd has ended; its wait status. */
+int service_wait(Service *service);
+
+#define MANAGER_PATH "/org/cloudhypervisor/Manager"
+#define MANAGER "org.cloudhypervisor.Manager"
+#define VM "org.cloudhypervisor.VM"
+#define DEVICE "org.cloudhypervisor.Device"
+#define JOB "org.cloudhypervisor.Job"
+
+/* One call; the main loop runs meanwhile. params and config are consumed if floating. */
+GVariant *
+service_call(Service *service,
+             const char *path,
+             const char *interface,
+             const char *method,
+             GVariant *params,
+             GError **error);
+/* The same with options only, on a VM; must succeed. */
+GVariant *vm_call(Service *service, const char *vm, const char *method, const char *options);
+/* Must fail so. */
+void vm_call_fails(
+                Service *service,
+                const char *vm,
+                const char *method,
+                const char *options,
+                int code);
+
+/* A configuration whose guest is told `words` (stand-in.c); more: sections as text, or NULL. */
+GVariant *service_config(Service *service, const char *words, const char *more);
+/* Creates a VM; returns its path. */
+char *vm_create(Service *service, const char *name, const char *words, const char *more);
+char *
+vm_create_full(Service *service,
+               const char *name,
+               GVariant *config,
+               GVariant *fds,
+               GUnixFDList *list,
+               const char *options,
+               GError **error);
+/* Creates and starts. */
+char *vm_run(Service *service, const char *name, const char *words, const char *more);
+
+/* Property of a VM, as text without quotes. */
+char *vm_get(Service *service, const char *vm, const char *property);
+/* Waits for the state; fails after some seconds. */
+void vm_await(Service *service, const char *vm, const char *state);
+bool vm_exists(Service *service, const char *vm);
+
+/* A signal that contains text was received (or comes within some seconds). */
+void service_await_signal(Service *service, const char *text);
+bool service_has_signal(Service *service, const char *text);
+/* Position of the first such signal; fails if there is none. */
+unsigned service_signal_index(Service *service, const char *text);
+void service_forget_signals(Service *service);
+
+/* Runs the main loop for a while, for what must not happen. */
+void service_linger(unsigned ms);
+
+#define assert_chv_error(error, code) g_assert_error(error, CHV_ERROR, code)
+/* Both: the code, and that the sentence names the option. */
+void assert_names(const GError *error, int code, const char *what);

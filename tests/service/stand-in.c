@@ -1,0 +1,373 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A worker without a machine: speaks org.cloudhypervisor.Vmm as chv-vmm does and behaves, or misbehaves, as the words
+ * in the guest's command line say. So chvd's side of every good and bad end can be tested where there is no KVM.
+ *
+ *   boot-error boot-crash boot-hang boot-garbage boot-wrong-type   what Boot does instead
+ *   deaf        the guest ignores its power button (else it powers off)
+ *   deaf-quit   Quit is ignored
+ *   flood       100,000 events after Boot
+ *   lies        events that only chvd may tell, and devices with wild names
+ *   crash-on-M hang-on-M   at the call of method M
+ *   fails-on-M  the machine fails at the call of method M
+ *   wild-console   OpenConsole sends a file that is no stream
+ *   huge-counters  GetCounters sends 8 MiB
+ *
+ * GetCounters tells of each descriptor that came with Boot (dev, ino, mode, flags), and under "process" of what the
+ * process inherited.
+ */
+
+#include <fcntl.h>
+#include <gio/gio.h>
+#include <gio/gunixfdlist.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "dbus/error.h"
+#include "dbus/generated.h"
+
+static GMainLoop *loop;
+static GDBusConnection *connection;
+static ChvVmm *vmm;
+static char **words;
+static GVariant *counters;
+static int status = EXIT_SUCCESS;
+static unsigned inherited_fds;
+
+static bool told(const char *format, const char *argument) {
+        g_autofree char *word = g_strdup_printf(format, argument);
+
+        return words && g_strv_contains((const char *const *) words, word);
+}
+
+static void set_state(const char *state, const char *reason) {
+        chv_vmm_set_state(vmm, state);
+        chv_vmm_set_state_reason(vmm, reason);
+        g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vmm));
+}
+
+static void event(const char *source, const char *name) {
+        chv_vmm_emit_event(
+                        vmm, (guint64) g_get_real_time(), source, name,
+                        g_variant_new("a{sv}", NULL));
+}
+
+static void end(const char *state, const char *name, const char *reason, int with) {
+        set_state(state, reason);
+        event("vm", name);
+        (void) g_dbus_connection_flush_sync(connection, NULL, NULL);
+        status = with;
+        g_main_loop_quit(loop);
+}
+
+/* True: the call is not to be answered as usual. */
+static gboolean misbehaves(GDBusMethodInvocation *invocation) {
+        const char *method = g_dbus_method_invocation_get_method_name(invocation);
+
+        if (told("crash-on-%s", method))
+                (void) raise(SIGSEGV);
+        if (told("fails-on-%s", method)) {
+                g_dbus_method_invocation_return_value(invocation, NULL);
+                end("failed", "failed", "the guest broke the machine", EXIT_FAILURE);
+                return true;
+        }
+        return told("hang-on-%s", method);
+}
+
+static unsigned count_fds(void) {
+        g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
+        unsigned n = 0;
+
+        while (g_dir_read_name(dir))
+                n++;
+        return n - 1; /* the directory */
+}
+
+static GVariant *describe_process(void) {
+        struct stat in, null;
+        int death = 0;
+        GVariantBuilder b;
+
+        (void) fstat(STDIN_FILENO, &in);
+        (void) stat("/dev/null", &null);
+        (void) prctl(PR_GET_PDEATHSIG, &death);
+        g_variant_builder_init(&b, G_VARIANT_TYPE("a{st}"));
+        g_variant_builder_add(&b, "{st}", "fds", (guint64) inherited_fds);
+        g_variant_builder_add(&b, "{st}", "session-leader", (guint64) (getsid(0) == getpid()));
+        g_variant_builder_add(&b, "{st}", "stdin-null", (guint64) (in.st_rdev == null.st_rdev));
+        g_variant_builder_add(&b, "{st}", "death-signal", (guint64) death);
+        g_variant_builder_add(
+                        &b, "{st}", "secret", (guint64) (g_getenv("CHV_TEST_SECRET") != NULL));
+        return g_variant_builder_end(&b);
+}
+
+static GVariant *describe_fds(GVariant *handles, GUnixFDList *list) {
+        GVariantBuilder all;
+        GVariantIter iter;
+        const char *name;
+        gint32 handle;
+
+        g_variant_builder_init(&all, G_VARIANT_TYPE("a{sa{st}}"));
+        g_variant_iter_init(&iter, handles);
+        while (g_variant_iter_next(&iter, "{&sh}", &name, &handle)) {
+                int fd = g_unix_fd_list_get(list, handle, NULL);
+                struct stat st = { 0 };
+
+                (void) fstat(fd, &st);
+                g_variant_builder_open(&all, G_VARIANT_TYPE("{sa{st}}"));
+                g_variant_builder_add(&all, "s", name);
+                g_variant_builder_open(&all, G_VARIANT_TYPE("a{st}"));
+                g_variant_builder_add(&all, "{st}", "dev", (guint64) st.st_dev);
+                g_variant_builder_add(&all, "{st}", "ino", (guint64) st.st_ino);
+                g_variant_builder_add(&all, "{st}", "mode", (guint64) st.st_mode);
+                g_variant_builder_add(&all, "{st}", "flags", (guint64) fcntl(fd, F_GETFL));
+                g_variant_builder_close(&all);
+                g_variant_builder_close(&all);
+                /* Not closed: the worker is what keeps locks and taps. */
+        }
+        g_variant_builder_add(&all, "{s@a{st}}", "process", describe_process());
+        return g_variant_builder_end(&all);
+}
+
+static void flood(void) {
+        for (unsigned i = 0; i < 100000; i++)
+                event("debug", "code");
+}
+
+static void lie(void) {
+        event("vm", "deleted");
+        event("vm", "stopped");
+        event("virtio-device", "activated");
+}
+
+static GVariant *devices(void) {
+        GVariantBuilder list;
+
+        g_variant_builder_init(&list, G_VARIANT_TYPE("a(sssa{sv})"));
+        g_variant_builder_add(
+                        &list, "(sss@a{sv})", "_disk0", "disk", "0000:00:01.0",
+                        g_variant_new("a{sv}", NULL));
+        g_variant_builder_add(
+                        &list, "(sss@a{sv})", "_rng", "rng", "0000:00:02.0",
+                        g_variant_new("a{sv}", NULL));
+        if (told("%s", "lies")) {
+                g_autofree char *wild = g_strnfill(100, 'x');
+
+                g_variant_builder_add(
+                                &list, "(sss@a{sv})", "_rng", "rng", "",
+                                g_variant_new("a{sv}", NULL));
+                g_variant_builder_add(
+                                &list, "(sss@a{sv})", wild, "rng", "",
+                                g_variant_new("a{sv}", NULL));
+                g_variant_builder_add(
+                                &list, "(sss@a{sv})", "../../x", "rng", "",
+                                g_variant_new("a{sv}", NULL));
+        }
+        return g_variant_builder_end(&list);
+}
+
+static gboolean misboots(GDBusMethodInvocation *invocation) {
+        if (told("%s", "boot-error")) {
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_IMAGE,
+                                "payload.kernel: not a kernel");
+                return true;
+        }
+        if (told("%s", "boot-crash"))
+                (void) raise(SIGSEGV);
+        if (told("%s", "boot-garbage")) {
+                static const char garbage[] = "l\1\0\1\377\377\377\377 this is no message at all";
+
+                (void) !write(3, garbage, sizeof(garbage));
+                return true;
+        }
+        if (told("%s", "boot-wrong-type")) {
+                GDBusMessage *message = g_dbus_method_invocation_get_message(invocation);
+                g_autoptr(GDBusMessage) reply = g_dbus_message_new_method_reply(message);
+
+                g_dbus_message_set_body(reply, g_variant_new("(s)", "surprise"));
+                (void) g_dbus_connection_send_message(
+                                connection, reply, G_DBUS_SEND_MESSAGE_FLAGS_NONE, NULL, NULL);
+                return true;
+        }
+        return told("%s", "boot-hang");
+}
+
+static gboolean
+on_boot(ChvVmm *skeleton,
+        GDBusMethodInvocation *invocation,
+        GUnixFDList *list,
+        GVariant *config,
+        GVariant *fds,
+        GVariant *options) {
+        g_autoptr(GVariant) payload =
+                        g_variant_lookup_value(config, "payload", G_VARIANT_TYPE_VARDICT);
+        const char *cmdline = "";
+        gboolean paused = false;
+
+        if (payload)
+                (void) g_variant_lookup(payload, "cmdline", "&s", &cmdline);
+        words = g_strsplit(cmdline, " ", -1);
+        if (misboots(invocation))
+                return true;
+        counters = g_variant_ref_sink(describe_fds(fds, list));
+        (void) g_variant_lookup(options, "paused", "b", &paused);
+        set_state(paused ? "paused" : "running", "");
+        chv_vmm_complete_boot(skeleton, invocation, NULL, devices(), g_variant_new("a{ss}", NULL));
+        event("vm", "booted");
+        if (told("%s", "flood"))
+                flood();
+        if (told("%s", "lies"))
+                lie();
+        return true;
+}
+
+static gboolean on_pause(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
+        if (misbehaves(invocation))
+                return true;
+        set_state("paused", "");
+        chv_vmm_complete_pause(skeleton, invocation);
+        event("vm", "paused");
+        return true;
+}
+
+static gboolean on_resume(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
+        if (misbehaves(invocation))
+                return true;
+        set_state("running", "");
+        chv_vmm_complete_resume(skeleton, invocation);
+        event("vm", "resumed");
+        return true;
+}
+
+static gboolean on_plain(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
+        if (!misbehaves(invocation))
+                g_dbus_method_invocation_return_value(invocation, NULL);
+        return true;
+}
+
+static gboolean on_reset(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
+        if (misbehaves(invocation))
+                return true;
+        event("vm", "rebooting");
+        event("vm", "rebooted");
+        chv_vmm_complete_reset(skeleton, invocation);
+        return true;
+}
+
+static gboolean on_power_button(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
+        if (misbehaves(invocation))
+                return true;
+        chv_vmm_complete_power_button(skeleton, invocation);
+        if (!told("%s", "deaf"))
+                end("shutdown", "shutdown", "the guest powered off", EXIT_SUCCESS);
+        return true;
+}
+
+static gboolean on_quit(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
+        if (told("%s", "deaf-quit"))
+                return true;
+        chv_vmm_complete_quit(skeleton, invocation);
+        end("shutdown", "shutdown", "powered off", EXIT_SUCCESS);
+        return true;
+}
+
+static gboolean on_get_counters(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
+        if (misbehaves(invocation))
+                return true;
+        if (told("%s", "huge-counters")) {
+                GVariantBuilder all;
+                g_autofree char *name = g_strnfill(8 << 20, 'x');
+
+                g_variant_builder_init(&all, G_VARIANT_TYPE("a{sa{st}}"));
+                g_variant_builder_add(&all, "{s@a{st}}", name, g_variant_new("a{st}", NULL));
+                chv_vmm_complete_get_counters(skeleton, invocation, g_variant_builder_end(&all));
+                return true;
+        }
+        chv_vmm_complete_get_counters(skeleton, invocation, counters);
+        return true;
+}
+
+static gboolean
+on_open_console(ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                GUnixFDList *list,
+                const char *console,
+                GVariant *options) {
+        g_autoptr(GUnixFDList) out = NULL;
+        int pair[2] = { -1, -1 };
+
+        if (misbehaves(invocation))
+                return true;
+        if (told("%s", "wild-console")) {
+                pair[0] = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+        } else {
+                (void) socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
+                (void) !write(pair[1], console, strlen(console));
+                (void) close(pair[1]);
+        }
+        out = g_unix_fd_list_new_from_array(pair, 1);
+        chv_vmm_complete_open_console(skeleton, invocation, out, g_variant_new_handle(0));
+        return true;
+}
+
+static gboolean on_resize_console(
+                ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                const char *console,
+                guint16 columns,
+                guint16 rows) {
+        if (!misbehaves(invocation))
+                chv_vmm_complete_resize_console(skeleton, invocation);
+        return true;
+}
+
+static void on_closed(GDBusConnection *bus, gboolean vanished, GError *error, gpointer data) {
+        g_main_loop_quit(loop);
+}
+
+int main(int argc, char **argv) {
+        g_autoptr(GSocketConnection) stream = NULL;
+        g_autoptr(GSocket) socket = NULL;
+        g_autoptr(GError) error = NULL;
+
+        inherited_fds = count_fds();
+        (void) signal(SIGPIPE, SIG_IGN);
+        loop = g_main_loop_new(NULL, false);
+        socket = g_socket_new_from_fd(3, &error);
+        g_assert_no_error(error);
+        stream = g_socket_connection_factory_create_connection(socket);
+        connection = g_dbus_connection_new_sync(
+                        G_IO_STREAM(stream), NULL,
+                        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
+                                        G_DBUS_CONNECTION_FLAGS_DELAY_MESSAGE_PROCESSING,
+                        NULL, NULL, &error);
+        if (!connection)
+                return EXIT_FAILURE;
+        g_dbus_connection_set_exit_on_close(connection, false);
+        (void) g_signal_connect(connection, "closed", G_CALLBACK(on_closed), NULL);
+        vmm = chv_vmm_skeleton_new();
+        g_object_connect(
+                        vmm, "signal::handle-boot", on_boot, NULL, "signal::handle-pause", on_pause,
+                        NULL, "signal::handle-resume", on_resume, NULL, "signal::handle-reset",
+                        on_reset, NULL, "signal::handle-nmi", on_plain, NULL,
+                        "signal::handle-power-button", on_power_button, NULL, "signal::handle-quit",
+                        on_quit, NULL, "signal::handle-get-counters", on_get_counters, NULL,
+                        "signal::handle-open-console", on_open_console, NULL,
+                        "signal::handle-resize-console", on_resize_console, NULL, NULL);
+        if (!g_dbus_interface_skeleton_export(
+                            G_DBUS_INTERFACE_SKELETON(vmm), connection, "/org/cloudhypervisor/Vmm",
+                            &error))
+                return EXIT_FAILURE;
+        g_dbus_connection_start_message_processing(connection);
+        g_main_loop_run(loop);
+        return status;
+}
