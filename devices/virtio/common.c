@@ -19,7 +19,6 @@
 #include <string.h>
 
 #include "devices/guard.h"
-#include "hypervisor/error.h"
 
 /* Offsets; virtio 1.2, 4.1.4.3 */
 enum {
@@ -45,12 +44,7 @@ enum {
 #define FEATURE_EVENT_IDX (1ull << 29)
 #define FEATURE_VERSION_1 (1ull << 32)
 
-/* What a driver can write; NEEDS_RESET is the device's. */
-#define DRIVER_STATUS                                                                              \
-        (VSTATUS_ACKNOWLEDGE | VSTATUS_DRIVER | VSTATUS_FEATURES_OK | VSTATUS_DRIVER_OK |          \
-         VSTATUS_FAILED)
-
-static uint64_t offered(const struct virtio_common *c) {
+uint64_t virtio_common_offered(const struct virtio_common *c) {
         return c->vd->device_features | FEATURE_INDIRECT_DESC | FEATURE_EVENT_IDX |
                FEATURE_VERSION_1;
 }
@@ -73,12 +67,12 @@ static void set_vector(struct virtq *q, uint16_t vector) {
         __atomic_store_n(&q->vector, vector, __ATOMIC_RELAXED);
 }
 
-static uint16_t valid_vector(const struct virtio_common *c, uint16_t vector) {
+uint16_t virtio_common_valid_vector(const struct virtio_common *c, uint16_t vector) {
         return vector < c->n_vectors ? vector : VIRTQ_NO_VECTOR;
 }
 
 /* Back to power-on; the device is stopped. */
-static void clear_registers(struct virtio_common *c) {
+void virtio_common_power_on(struct virtio_common *c) {
         for (unsigned i = 0; i < c->vd->n_queues; i++) {
                 virtq_reset(&c->vd->queues[i]);
                 /* A kick from before is no news for the next driver. */
@@ -106,13 +100,14 @@ static void reset(struct virtio_common *c) {
         bool used = atomic_load(&c->status) != 0;
 
         stop(c);
-        clear_registers(c);
+        virtio_common_power_on(c);
         if (used)
                 emit(c, VIRTIO_EVENT_RESET, /* why = */ NULL);
 }
 
 static bool negotiate(struct virtio_common *c) {
-        if ((c->driver_features & ~offered(c)) != 0 || !(c->driver_features & FEATURE_VERSION_1))
+        if ((c->driver_features & ~virtio_common_offered(c)) != 0 ||
+            !(c->driver_features & FEATURE_VERSION_1))
                 return false;
         if (c->vd->ops->negotiated && !c->vd->ops->negotiated(c->vd, c->driver_features))
                 return false;
@@ -121,7 +116,7 @@ static bool negotiate(struct virtio_common *c) {
         return true;
 }
 
-static void set_ring_features(struct virtio_common *c) {
+void virtio_common_set_ring_features(struct virtio_common *c) {
         for (unsigned i = 0; i < c->vd->n_queues; i++) {
                 c->vd->queues[i].indirect = c->vd->features & FEATURE_INDIRECT_DESC;
                 c->vd->queues[i].event_idx = c->vd->features & FEATURE_EVENT_IDX;
@@ -155,7 +150,7 @@ static void write_status(struct virtio_common *c, uint8_t value) {
                 return;
         }
 
-        value &= DRIVER_STATUS;
+        value &= VSTATUS_OF_DRIVER;
         if ((status & ~value) != 0)
                 return;
 
@@ -172,7 +167,7 @@ static void write_status(struct virtio_common *c, uint8_t value) {
         if (atomic_load(&c->broken))
                 return;
 
-        set_ring_features(c);
+        virtio_common_set_ring_features(c);
         start(c);
         if (c->vd->active)
                 emit(c, VIRTIO_EVENT_ACTIVATED, /* why = */ NULL);
@@ -208,8 +203,9 @@ static uint64_t read_register(struct virtio_common *c, unsigned offset) {
         case DEVICE_FEATURE_SELECT:
                 return c->device_feature_select;
         case DEVICE_FEATURE:
-                return c->device_feature_select < 2 ? offered(c) >> (32 * c->device_feature_select)
-                                                    : 0;
+                return c->device_feature_select < 2
+                                       ? virtio_common_offered(c) >> (32 * c->device_feature_select)
+                                       : 0;
         case DRIVER_FEATURE_SELECT:
                 return c->driver_feature_select;
         case DRIVER_FEATURE:
@@ -251,7 +247,7 @@ write_queue(struct virtio_common *c,
             uint64_t value,
             unsigned len) {
         if (offset == QUEUE_MSIX_VECTOR) {
-                set_vector(q, valid_vector(c, (uint16_t) value));
+                set_vector(q, virtio_common_valid_vector(c, (uint16_t) value));
                 return;
         }
 
@@ -308,7 +304,7 @@ static void write_register(struct virtio_common *c, unsigned offset, uint64_t va
                 write_features(c, (uint32_t) value);
                 break;
         case CONFIG_MSIX_VECTOR:
-                atomic_store(&c->config_vector, valid_vector(c, (uint16_t) value));
+                atomic_store(&c->config_vector, virtio_common_valid_vector(c, (uint16_t) value));
                 break;
         case DEVICE_STATUS:
                 write_status(c, (uint8_t) value);
@@ -394,7 +390,7 @@ void virtio_common_init(
         c->event = event;
         c->event_opaque = event_opaque;
         pthread_mutex_init(&c->lock, NULL);
-        clear_registers(c);
+        virtio_common_power_on(c);
 }
 
 void virtio_common_clear(struct virtio_common *c) {
@@ -424,124 +420,4 @@ void virtio_common_resume(struct virtio_common *c) {
                 /* Doorbells that rang in between may have been taken by the pause. */
                 kick_all(c);
         }
-}
-
-/* Version, status, broken, active, generation, config vector, selectors of device features, driver features and
- * queues, features of the driver, features negotiated; a queue: size, ready, broken, vector, desc, avail,
- * used, last_avail, used_idx, signalled, in_flight. */
-#define COMMON_VERSION 1
-#define COMMON_TYPE "(uybbyquuqtta(qbbqtttqqqq))"
-
-GVariant *virtio_common_save(struct virtio_common *c) {
-        GVariantBuilder queues;
-
-        g_variant_builder_init(&queues, G_VARIANT_TYPE("a(qbbqtttqqqq)"));
-        for (unsigned i = 0; i < c->vd->n_queues; i++) {
-                const struct virtq *q = &c->vd->queues[i];
-
-                g_variant_builder_add(
-                                &queues, "(qbbqtttqqqq)", q->size, q->ready, q->broken, q->vector,
-                                q->desc.v, q->avail.v, q->used.v, q->last_avail, q->used_idx,
-                                q->signalled, q->in_flight);
-        }
-
-        return g_variant_new(
-                        COMMON_TYPE, COMMON_VERSION, atomic_load(&c->status),
-                        atomic_load(&c->broken), c->vd->active || c->start_on_resume,
-                        atomic_load(&c->generation), atomic_load(&c->config_vector),
-                        c->device_feature_select, c->driver_feature_select, c->queue_select,
-                        c->driver_features, c->vd->features, &queues);
-}
-
-static bool restore_queue(struct virtio_common *c, struct virtq *q, GVariant *state) {
-        gboolean ready, is_broken;
-
-        g_variant_get(state, "(qbbqtttqqqq)", &q->size, &ready, &is_broken, &q->vector, &q->desc.v,
-                      &q->avail.v, &q->used.v, &q->last_avail, &q->used_idx, &q->signalled,
-                      &q->in_flight);
-        q->vector = valid_vector(c, q->vector);
-        q->broken = is_broken;
-
-        /* Nobody here would ever finish a request of the old process. */
-        return q->in_flight == 0 && (!ready || virtq_enable(q) == 0);
-}
-
-static bool restore_queues(struct virtio_common *c, GVariantIter *queues, GError **error) {
-        if (g_variant_iter_n_children(queues) != c->vd->n_queues) {
-                g_set_error(error, HV_ERROR, HV_ERROR_STATE,
-                            "%s: state has %zu queues, the device has %u", c->vd->id,
-                            g_variant_iter_n_children(queues), c->vd->n_queues);
-                return false;
-        }
-
-        for (unsigned i = 0; i < c->vd->n_queues; i++) {
-                g_autoptr(GVariant) queue = g_variant_iter_next_value(queues);
-
-                if (!restore_queue(c, &c->vd->queues[i], queue)) {
-                        g_set_error(error, HV_ERROR, HV_ERROR_STATE,
-                                    "%s: state of queue %u is damaged", c->vd->id, i);
-                        return false;
-                }
-        }
-
-        return true;
-}
-
-static bool
-restore_features(struct virtio_common *c, uint8_t status, uint64_t features, GError **error) {
-        if ((features & ~offered(c)) != 0) {
-                g_set_error(error, HV_ERROR, HV_ERROR_STATE,
-                            "%s: state uses features %#" G_GINT64_MODIFIER
-                            "x, the device offers %#" G_GINT64_MODIFIER "x",
-                            c->vd->id, features, offered(c));
-                return false;
-        }
-
-        if ((status & VSTATUS_FEATURES_OK) && c->vd->ops->negotiated &&
-            !c->vd->ops->negotiated(c->vd, features)) {
-                g_set_error(error, HV_ERROR, HV_ERROR_STATE,
-                            "%s: state uses features in a combination that the device refuses",
-                            c->vd->id);
-                return false;
-        }
-
-        c->vd->features = features;
-        set_ring_features(c);
-        return true;
-}
-
-bool virtio_common_restore(struct virtio_common *c, GVariant *state, GError **error) {
-        g_autoptr(GVariantIter) queues = NULL;
-        gboolean is_broken, active;
-        uint8_t status, generation;
-        uint16_t config_vector;
-        uint64_t features;
-        uint32_t version;
-        GUARD(&c->lock);
-
-        assert(!c->vd->active);
-
-        if (!state_fits(c->vd->id, state, COMMON_TYPE, COMMON_VERSION, error))
-                return false;
-
-        clear_registers(c);
-        g_variant_get(state, COMMON_TYPE, &version, &status, &is_broken, &active, &generation,
-                      &config_vector, &c->device_feature_select, &c->driver_feature_select,
-                      &c->queue_select, &c->driver_features, &features, &queues);
-
-        if ((status & ~DRIVER_STATUS) != 0 || (active && !(status & VSTATUS_DRIVER_OK)) ||
-            ((status & VSTATUS_DRIVER_OK) && !(status & VSTATUS_FEATURES_OK))) {
-                g_set_error(error, HV_ERROR, HV_ERROR_STATE,
-                            "%s: state has an impossible status %#x", c->vd->id, status);
-                return false;
-        }
-        if (!restore_features(c, status, features, error) || !restore_queues(c, queues, error))
-                return false;
-
-        atomic_store(&c->status, status);
-        atomic_store(&c->broken, is_broken);
-        atomic_store(&c->generation, generation);
-        atomic_store(&c->config_vector, valid_vector(c, config_vector));
-        c->start_on_resume = active;
-        return true;
 }

@@ -26,6 +26,11 @@ enum {
         VSTATUS_FAILED = 128,
 };
 
+/* What a driver can write; NEEDS_RESET is the device's. */
+#define VSTATUS_OF_DRIVER                                                                          \
+        (VSTATUS_ACKNOWLEDGE | VSTATUS_DRIVER | VSTATUS_FEATURES_OK | VSTATUS_DRIVER_OK |          \
+         VSTATUS_FAILED)
+
 struct virtio_common {
         struct virtio_dev *vd;
         uint16_t n_vectors;
@@ -75,3 +80,10 @@ void virtio_common_resume(struct virtio_common *c);
 /* Registers and queues, without the device's own part. */
 GVariant *virtio_common_save(struct virtio_common *c);
 bool virtio_common_restore(struct virtio_common *c, GVariant *state, GError **error);
+
+/* Shared by common.c and common-state.c; the lock is held. */
+uint64_t virtio_common_offered(const struct virtio_common *c); /* features */
+uint16_t virtio_common_valid_vector(const struct virtio_common *c, uint16_t vector);
+void virtio_common_set_ring_features(struct virtio_common *c);
+void virtio_common_power_on(
+                struct virtio_common *c); /* all registers and queues; the device is stopped */

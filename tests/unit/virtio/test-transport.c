@@ -2,200 +2,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Proves what a guest sees of virtio over PCI, through the bus as a guest does it: the function and its capabilities, that
- * features are refused and accepted as the specification says, that the status only moves as it may,
- * that queues freeze when enabled, what an access of the wrong width or place does (nothing), when a device
- * needs a reset, and that all of it is the same after reset, pause, save and restore.
+ * Proves what a guest sees of virtio over PCI, through the bus as a guest does it: the function and its
+ * capabilities, that features are refused and accepted as the specification says, that the status only moves as it
+ * may, that queues freeze when enabled, what an access of the wrong width or place does (nothing), and
+ * when a device needs a reset.
  */
 
 #include <errno.h>
 #include <string.h>
 
-#include "guest.h"
 #include "hypervisor/error.h"
-
-/* A device that records what the transport does to it. */
-
-#define CONFIG_LEN 10
-#define FEATURES 0x17ull
-#define REFUSED 0x3ull /* both of these bits together */
-
-struct probe_dev {
-        struct virtio_dev vd;
-        int activate_result;
-        unsigned n_activate, n_deactivate, n_pause, n_resume;
-        bool running, negotiated_ok;
-        uint8_t config[CONFIG_LEN];
-        uint32_t own; /* saved state */
-        bool *freed;
-};
-
-static bool probe_negotiated(struct virtio_dev *vd, uint64_t features) {
-        return (features & REFUSED) != REFUSED;
-}
-
-static void probe_config_read(struct virtio_dev *vd, unsigned offset, void *data, unsigned len) {
-        g_assert_cmpuint(offset + len, <=, CONFIG_LEN);
-        g_assert_cmpuint(len, >, 0);
-        memcpy(data, ((struct probe_dev *) vd)->config + offset, len);
-}
-
-static void
-probe_config_write(struct virtio_dev *vd, unsigned offset, const void *data, unsigned len) {
-        g_assert_cmpuint(offset + len, <=, CONFIG_LEN);
-        memcpy(((struct probe_dev *) vd)->config + offset, data, len);
-}
-
-static int probe_activate(struct virtio_dev *vd) {
-        struct probe_dev *p = (struct probe_dev *) vd;
-
-        g_assert_false(p->running);
-        p->n_activate++;
-        if (p->activate_result < 0)
-                return p->activate_result;
-        p->running = true;
-        return 0;
-}
-
-static void probe_deactivate(struct virtio_dev *vd) {
-        struct probe_dev *p = (struct probe_dev *) vd;
-
-        p->n_deactivate++;
-        p->running = false;
-}
-
-static bool probe_pause(struct virtio_dev *vd, GError **error) {
-        struct probe_dev *p = (struct probe_dev *) vd;
-
-        g_assert_true(p->running);
-        p->n_pause++;
-        p->running = false;
-        return true;
-}
-
-static void probe_resume(struct virtio_dev *vd) {
-        struct probe_dev *p = (struct probe_dev *) vd;
-
-        g_assert_false(p->running);
-        p->n_resume++;
-        p->running = true;
-}
-
-static GVariant *probe_save(struct virtio_dev *vd) {
-        return g_variant_new("(uu)", 1, ((struct probe_dev *) vd)->own);
-}
-
-static bool probe_restore(struct virtio_dev *vd, GVariant *state, GError **error) {
-        uint32_t version;
-
-        if (!state_fits(vd->id, state, "(uu)", 1, error))
-                return false;
-        g_variant_get(state, "(uu)", &version, &((struct probe_dev *) vd)->own);
-        return true;
-}
-
-static void probe_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
-        fn(opaque, "activations", ((struct probe_dev *) vd)->n_activate);
-}
-
-static void probe_free(struct virtio_dev *vd) {
-        struct probe_dev *p = (struct probe_dev *) vd;
-
-        g_assert_false(p->running);
-        if (p->freed)
-                *p->freed = true;
-        virtio_dev_release(vd);
-        g_free(p);
-}
-
-static const struct virtio_dev_ops probe_ops = {
-        .negotiated = probe_negotiated,
-        .config_read = probe_config_read,
-        .config_write = probe_config_write,
-        .activate = probe_activate,
-        .deactivate = probe_deactivate,
-        .pause = probe_pause,
-        .resume = probe_resume,
-        .save = probe_save,
-        .restore = probe_restore,
-        .counters = probe_counters,
-        .free = probe_free,
-};
-
-static struct probe_dev *probe_new(struct guest *g, uint16_t type) {
-        struct probe_dev *p = g_new0(struct probe_dev, 1);
-
-        virtio_dev_init(&p->vd, &probe_ops, "probe", "_probe0", type, g->mem, 2, 64);
-        p->vd.device_features = FEATURES;
-        p->vd.config_len = CONFIG_LEN;
-        for (unsigned i = 0; i < CONFIG_LEN; i++)
-                p->config[i] = (uint8_t) (0xc0 + i);
-        return p;
-}
-
-struct rig {
-        struct guest *g;
-        struct probe_dev *p;
-        struct guest_dev *d;
-};
-
-static void rig_up(struct rig *r) {
-        r->g = guest_new();
-        r->p = probe_new(r->g, 30);
-        r->d = guest_add(r->g, &r->p->vd, /* bar32 = */ false);
-}
-
-static void rig_down(struct rig *r) {
-        r->d = guest_dev_free(r->d);
-        r->g = guest_free(r->g);
-}
-
-static uint8_t status(struct rig *r) {
-        return (uint8_t) guest_get(r->d, REG_STATUS, 1);
-}
-
-static void set_status(struct rig *r, uint8_t v) {
-        guest_set(r->d, REG_STATUS, v, 1);
-}
+#include "probe.h"
 
 /* Negotiation */
 
-static void expect_refused(struct rig *r, uint64_t features) {
+static void expect_refused(struct probe_rig *r, uint64_t features) {
         g_assert_false(guest_negotiate(r->d, features));
-        g_assert_cmphex(status(r), ==, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
+        g_assert_cmphex(probe_status(r), ==, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
 
         /* It must not start either, by one write or by another. */
-        set_status(r, 0x0f);
-        g_assert_cmphex(status(r), ==, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
-        set_status(r, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_DRIVER_OK);
-        g_assert_cmphex(status(r), ==, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
+        probe_set_status(r, 0x0f);
+        g_assert_cmphex(probe_status(r), ==, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
+        probe_set_status(r, STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_DRIVER_OK);
+        g_assert_cmphex(probe_status(r), ==, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
         g_assert_cmpuint(r->p->n_activate, ==, 0);
         g_assert_cmphex(r->p->vd.features, ==, 0);
 }
 
 static void test_features(void) {
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
-        g_assert_cmphex(guest_features(r.d), ==, FEATURES | F_VERSION_1 | F_INDIRECT | F_EVENT_IDX);
+        probe_rig_up(&r);
+        g_assert_cmphex(guest_features(r.d), ==,
+                        PROBE_FEATURES | F_VERSION_1 | F_INDIRECT | F_EVENT_IDX);
         guest_set(r.d, REG_DEVICE_FEATURE_SELECT, 2, 4);
         g_assert_cmphex(guest_get(r.d, REG_DEVICE_FEATURE, 4), ==, 0);
         guest_set(r.d, REG_DEVICE_FEATURE_SELECT, UINT32_MAX, 4);
         g_assert_cmphex(guest_get(r.d, REG_DEVICE_FEATURE, 4), ==, 0);
 
         expect_refused(&r, 0);
-        expect_refused(&r, FEATURES);
+        expect_refused(&r, PROBE_FEATURES);
         expect_refused(&r, F_VERSION_1 | 0x8);
         expect_refused(&r, F_VERSION_1 | 1ull << 33);
         expect_refused(&r, F_VERSION_1 | 1ull << 40); /* queue_reset is not offered */
         expect_refused(&r, F_VERSION_1 | 1ull << 63);
-        expect_refused(&r, F_VERSION_1 | REFUSED);
+        expect_refused(&r, F_VERSION_1 | PROBE_REFUSED);
 
         /* Refused, then right: no reset needed in between. */
         guest_set(r.d, REG_DRIVER_FEATURE_SELECT, 0, 4);
         guest_set(r.d, REG_DRIVER_FEATURE, 0x5, 4);
-        set_status(&r, 0x0b);
-        g_assert_cmphex(status(&r), ==, 0x0b);
+        probe_set_status(&r, 0x0b);
+        g_assert_cmphex(probe_status(&r), ==, 0x0b);
         g_assert_cmphex(r.p->vd.features, ==, F_VERSION_1 | 0x5);
 
         /* Too late for more. */
@@ -208,14 +65,14 @@ static void test_features(void) {
         guest_set(r.d, REG_DRIVER_FEATURE, UINT32_MAX, 4);
         g_assert_cmphex(guest_get(r.d, REG_DRIVER_FEATURE, 4), ==, 0);
         g_assert_cmphex(r.p->vd.features, ==, F_VERSION_1 | 0x5);
-        rig_down(&r);
+        probe_rig_down(&r);
 }
 
 /* Every value written to the status in every state that can be reached, against the rules said in one line each. */
 static void test_status_table(void) {
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         for (unsigned from = 0; from < 256; from++) {
                 for (unsigned to = 0; to < 256; to++) {
                         uint8_t before, after, expected, grown;
@@ -224,10 +81,10 @@ static void test_status_table(void) {
                         guest_set(r.d, REG_DRIVER_FEATURE_SELECT, 1, 4);
                         guest_set(r.d, REG_DRIVER_FEATURE, 1, 4);
                         if (from != 0) /* that would be one more reset */
-                                set_status(&r, (uint8_t) from);
-                        before = status(&r);
-                        set_status(&r, (uint8_t) to);
-                        after = status(&r);
+                                probe_set_status(&r, (uint8_t) from);
+                        before = probe_status(&r);
+                        probe_set_status(&r, (uint8_t) to);
+                        after = probe_status(&r);
 
                         grown = to & 0x8f;
                         expected = grown;
@@ -243,37 +100,37 @@ static void test_status_table(void) {
                         g_assert_true(r.p->running == ((after & STATUS_DRIVER_OK) != 0));
                 }
         }
-        rig_down(&r);
+        probe_rig_down(&r);
 }
 
 static void test_events(void) {
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         guest_reset(r.d);
         g_assert_cmpuint(r.g->n_reset, ==, 0);
         guest_start(r.d, 0);
         g_assert_cmpuint(r.g->n_activated, ==, 1);
-        set_status(&r, 0x0f);
+        probe_set_status(&r, 0x0f);
         g_assert_cmpuint(r.p->n_activate, ==, 1);
         guest_reset(r.d);
         g_assert_cmpuint(r.g->n_reset, ==, 1);
         g_assert_cmpuint(r.p->n_deactivate, ==, 1);
         g_assert_cmpuint(r.g->n_broken, ==, 0);
-        rig_down(&r);
+        probe_rig_down(&r);
 }
 
 /* Broken devices */
 
 static void test_activation_fails(void) {
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         r.p->activate_result = -EIO;
         g_assert_true(guest_negotiate(r.d, F_VERSION_1));
         guest_msix(r.d);
         guest_driver_ok(r.d);
-        g_assert_cmphex(status(&r), ==, 0x0f | STATUS_NEEDS_RESET);
+        g_assert_cmphex(probe_status(&r), ==, 0x0f | STATUS_NEEDS_RESET);
         g_assert_cmpuint(guest_interrupts(r.d, 0), ==, 1);
         g_assert_cmpuint(r.g->n_broken, ==, 1);
         g_assert_cmpuint(r.g->n_activated, ==, 0);
@@ -283,17 +140,17 @@ static void test_activation_fails(void) {
         g_assert_cmpuint(r.g->n_broken, ==, 1);
         g_assert_cmpuint(guest_interrupts(r.d, 0), ==, 1);
         /* The driver cannot clear it by writing. */
-        set_status(&r, 0x0f);
-        g_assert_cmphex(status(&r), ==, 0x0f | STATUS_NEEDS_RESET);
+        probe_set_status(&r, 0x0f);
+        g_assert_cmphex(probe_status(&r), ==, 0x0f | STATUS_NEEDS_RESET);
 
         r.p->activate_result = 0;
         guest_start(r.d, 0);
-        g_assert_cmphex(status(&r), ==, 0x0f);
+        g_assert_cmphex(probe_status(&r), ==, 0x0f);
         g_assert_cmpuint(r.p->n_deactivate, ==, 0);
-        rig_down(&r);
+        probe_rig_down(&r);
 }
 
-static void bad_queue(struct rig *r, unsigned reg, uint64_t value, unsigned len) {
+static void bad_queue(struct probe_rig *r, unsigned reg, uint64_t value, unsigned len) {
         unsigned before = r->g->n_broken;
 
         g_assert_true(guest_negotiate(r->d, F_VERSION_1));
@@ -303,19 +160,19 @@ static void bad_queue(struct rig *r, unsigned reg, uint64_t value, unsigned len)
         guest_set(r->d, reg, value, len);
         guest_set(r->d, REG_QUEUE_ENABLE, 1, 2);
         g_assert_cmpuint(guest_get(r->d, REG_QUEUE_ENABLE, 2), ==, 0);
-        g_assert_cmphex(status(r), ==, 0x0b | STATUS_NEEDS_RESET);
+        g_assert_cmphex(probe_status(r), ==, 0x0b | STATUS_NEEDS_RESET);
         g_assert_cmpuint(r->g->n_broken, ==, before + 1);
 
         /* It will not start like that. */
         guest_driver_ok(r->d);
-        g_assert_cmphex(status(r), ==, 0x0f | STATUS_NEEDS_RESET);
+        g_assert_cmphex(probe_status(r), ==, 0x0f | STATUS_NEEDS_RESET);
         g_assert_cmpuint(r->p->n_activate, ==, 0);
 }
 
 static void test_bad_queues(void) {
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         bad_queue(&r, REG_QUEUE_SIZE, 0, 2);
         bad_queue(&r, REG_QUEUE_SIZE, 3, 2);
         bad_queue(&r, REG_QUEUE_SIZE, 128, 2);
@@ -327,16 +184,16 @@ static void test_bad_queues(void) {
         bad_queue(&r, REG_QUEUE_DESC, UINT64_MAX & ~15ull, 8);
         guest_start(r.d, 0);
         g_assert_true(r.p->running);
-        rig_down(&r);
+        probe_rig_down(&r);
 }
 
 /* Queue registers */
 
 static void test_queue_registers(void) {
         struct virtq *q;
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         g_assert_true(guest_negotiate(r.d, F_VERSION_1 | F_INDIRECT));
 
         /* A queue that is not there. */
@@ -346,7 +203,7 @@ static void test_queue_registers(void) {
         g_assert_cmpuint(guest_get(r.d, REG_QUEUE_VECTOR, 2), ==, 0xffff);
         for (unsigned i = REG_QUEUE_SIZE; i < 0x38; i += 2)
                 guest_set(r.d, i, 1, i < REG_QUEUE_DESC ? 2 : 4);
-        g_assert_cmphex(status(&r), ==, 0x0b);
+        g_assert_cmphex(probe_status(&r), ==, 0x0b);
 
         guest_set(r.d, REG_QUEUE_SELECT, 1, 2);
         q = &r.p->vd.queues[1];
@@ -388,8 +245,8 @@ static void test_queue_registers(void) {
         guest_set(r.d, REG_QUEUE_SELECT, 0, 2);
         guest_set(r.d, REG_QUEUE_ENABLE, 1, 2);
         g_assert_cmpuint(guest_get(r.d, REG_QUEUE_ENABLE, 2), ==, 0);
-        g_assert_cmphex(status(&r), ==, 0x0f);
-        rig_down(&r);
+        g_assert_cmphex(probe_status(&r), ==, 0x0f);
+        probe_rig_down(&r);
 }
 
 /* Wrong widths and places */
@@ -402,9 +259,9 @@ static void test_widths(void) {
                 { 0x12, 2 }, { 0x14, 1 }, { 0x15, 1 }, { 0x16, 2 }, { 0x18, 2 },
                 { 0x1a, 2 }, { 0x1c, 2 }, { 0x1e, 2 },
         };
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         g_assert_true(guest_negotiate(r.d, F_VERSION_1));
         for (unsigned width = 1; width <= 8; width *= 2) {
                 for (unsigned i = 0; i < G_N_ELEMENTS(fields); i++) {
@@ -425,31 +282,31 @@ static void test_widths(void) {
         g_assert_cmphex(r.p->vd.queues[0].desc.v, ==, 0);
         g_assert_cmphex(r.p->vd.queues[0].avail.v, ==, 0);
         g_assert_cmphex(r.p->vd.queues[0].used.v, ==, 0);
-        g_assert_cmphex(status(&r), ==, 0x0b);
+        g_assert_cmphex(probe_status(&r), ==, 0x0b);
 
         /* Between the blocks there is nothing. */
         for (uint64_t at = 56; at < 0x80000; at += 56) {
-                if (at >= 0x4000 && at < 0x4000 + CONFIG_LEN)
+                if (at >= 0x4000 && at < 0x4000 + PROBE_CONFIG_LEN)
                         continue;
                 guest_write(r.g, r.d->bar + at, 0, 1);
                 (void) guest_read(r.g, r.d->bar + at, 8);
         }
-        g_assert_cmphex(status(&r), ==, 0x0b);
-        rig_down(&r);
+        g_assert_cmphex(probe_status(&r), ==, 0x0b);
+        probe_rig_down(&r);
 }
 
 /* Device configuration */
 
 static void test_config(void) {
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         g_assert_cmphex(guest_read(r.g, r.d->config, 4), ==, 0xc3c2c1c0);
         g_assert_cmphex(guest_read(r.g, r.d->config + 7, 1), ==, 0xc7);
         /* Over the end: what is there, then zeros. */
         g_assert_cmphex(guest_read(r.g, r.d->config + 8, 4), ==, 0xc9c8);
         g_assert_cmphex(guest_read(r.g, r.d->config + 9, 8), ==, 0xc9);
-        g_assert_cmphex(guest_read(r.g, r.d->config + CONFIG_LEN, 4), ==, 0);
+        g_assert_cmphex(guest_read(r.g, r.d->config + PROBE_CONFIG_LEN, 4), ==, 0);
         g_assert_cmphex(guest_read(r.g, r.d->config + 0xffe, 2), ==, 0);
 
         guest_write(r.g, r.d->config + 1, 0x1122, 2);
@@ -457,14 +314,14 @@ static void test_config(void) {
         guest_write(r.g, r.d->config + 8, UINT64_MAX, 4);
         guest_write(r.g, r.d->config + 0xff8, UINT64_MAX, 8);
         g_assert_cmphex(guest_read(r.g, r.d->config + 8, 2), ==, 0xc9c8);
-        rig_down(&r);
+        probe_rig_down(&r);
 }
 
 static void test_config_changed(void) {
         uint64_t generation;
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         generation = guest_get(r.d, REG_GENERATION, 1);
         guest_msix(r.d);
         r.p->vd.transport->config_changed(&r.p->vd);
@@ -485,15 +342,15 @@ static void test_config_changed(void) {
         generation = guest_interrupts(r.d, 0);
         r.p->vd.transport->config_changed(&r.p->vd);
         g_assert_cmpuint(guest_interrupts(r.d, 0), ==, generation);
-        rig_down(&r);
+        probe_rig_down(&r);
 }
 
 /* Without MSI-X the ISR byte tells, and reading takes it. */
 static void test_isr(void) {
         const struct virtio_transport_ops *ops;
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         ops = r.p->vd.transport;
         g_assert_true(guest_negotiate(r.d, F_VERSION_1));
         guest_driver_ok(r.d);
@@ -510,104 +367,91 @@ static void test_isr(void) {
         ops->queue_interrupt(&r.p->vd, &r.p->vd.queues[1]);
         g_assert_cmphex(guest_read(r.g, r.d->isr, 1), ==, 0);
         guest_wait_interrupt(r.d, 2, 0);
-        rig_down(&r);
+        probe_rig_down(&r);
 }
 
 /* Doorbells */
 
-static uint64_t kicks(struct rig *r, unsigned i) {
-        uint64_t n = 0;
-
-        (void) !read(r->p->vd.queues[i].kick_fd, &n, sizeof(n));
-        return n;
-}
-
 static void test_notify(void) {
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
+        probe_rig_up(&r);
         guest_start(r.d, 0);
         /* The transport rings once at the start, for what is there already. */
-        g_assert_cmpuint(kicks(&r, 0), ==, 1);
-        g_assert_cmpuint(kicks(&r, 1), ==, 1);
+        g_assert_cmpuint(probe_kicks(&r, 0), ==, 1);
+        g_assert_cmpuint(probe_kicks(&r, 1), ==, 1);
 
         g_assert_cmpuint(r.d->notify_multiplier, ==, 4);
         guest_notify(r.d, 1);
         guest_notify(r.d, 1);
-        g_assert_cmpuint(kicks(&r, 0), ==, 0);
-        g_assert_cmpuint(kicks(&r, 1), ==, 2);
+        g_assert_cmpuint(probe_kicks(&r, 0), ==, 0);
+        g_assert_cmpuint(probe_kicks(&r, 1), ==, 2);
         guest_write(r.g, r.d->notify + 4, 1, 4);
-        g_assert_cmpuint(kicks(&r, 1), ==, 1);
+        g_assert_cmpuint(probe_kicks(&r, 1), ==, 1);
         guest_write(r.g, r.d->notify + 2, 0, 2);
         guest_write(r.g, r.d->notify + 8, 2, 2);
         guest_write(r.g, r.d->notify + 0xffc, 2, 4);
-        g_assert_cmpuint(kicks(&r, 0) + kicks(&r, 1), ==, 0);
+        g_assert_cmpuint(probe_kicks(&r, 0) + probe_kicks(&r, 1), ==, 0);
         g_assert_cmphex(guest_read(r.g, r.d->notify, 2), ==, 0);
 
         /* Nothing is left of a kick when the next driver comes. */
         guest_notify(r.d, 0);
         guest_reset(r.d);
-        g_assert_cmpuint(kicks(&r, 0), ==, 0);
-        rig_down(&r);
+        g_assert_cmpuint(probe_kicks(&r, 0), ==, 0);
+        probe_rig_down(&r);
 }
 
 /* The window through configuration space */
 
-static void window(struct rig *r, uint8_t bar, uint32_t offset, uint32_t len) {
-        guest_write(r->g, r->d->ecam + r->d->window + 4, bar, 1);
-        guest_write(r->g, r->d->ecam + r->d->window + 8, offset, 4);
-        guest_write(r->g, r->d->ecam + r->d->window + 12, len, 4);
-}
-
-static uint64_t window_read(struct rig *r, unsigned len) {
+static uint64_t window_read(struct probe_rig *r, unsigned len) {
         return guest_read(r->g, r->d->ecam + r->d->window + 16, len);
 }
 
-static void window_write(struct rig *r, uint64_t v, unsigned len) {
+static void window_write(struct probe_rig *r, uint64_t v, unsigned len) {
         guest_write(r->g, r->d->ecam + r->d->window + 16, v, len);
 }
 
 static void test_window(void) {
-        struct rig r;
+        struct probe_rig r;
 
-        rig_up(&r);
-        window(&r, 0, REG_STATUS, 1);
+        probe_rig_up(&r);
+        probe_window(&r, 0, REG_STATUS, 1);
         window_write(&r, 3, 1);
-        g_assert_cmphex(status(&r), ==, 3);
+        g_assert_cmphex(probe_status(&r), ==, 3);
         g_assert_cmphex(window_read(&r, 1), ==, 3);
-        window(&r, 0, REG_NUM_QUEUES, 2);
+        probe_window(&r, 0, REG_NUM_QUEUES, 2);
         g_assert_cmphex(window_read(&r, 2), ==, 2);
-        window(&r, 0, 0x4000, 4);
+        probe_window(&r, 0, 0x4000, 4);
         g_assert_cmphex(window_read(&r, 4), ==, 0xc3c2c1c0);
-        window(&r, 0, 0x6004, 2);
+        probe_window(&r, 0, 0x6004, 2);
         window_write(&r, 1, 2);
-        g_assert_cmpuint(kicks(&r, 1), ==, 1);
+        g_assert_cmpuint(probe_kicks(&r, 1), ==, 1);
 
         /* Wrong: BAR, length, alignment, place. */
         for (unsigned i = 1; i < 256; i++) {
-                window(&r, (uint8_t) i, REG_STATUS, 1);
+                probe_window(&r, (uint8_t) i, REG_STATUS, 1);
                 window_write(&r, 0, 1);
         }
         for (unsigned i = 0; i < 16; i++)
                 if (i != 1 && i != 2 && i != 4) {
-                        window(&r, 0, 0x10, i);
+                        probe_window(&r, 0, 0x10, i);
                         window_write(&r, 0, 4);
                         (void) window_read(&r, 4);
                 }
-        window(&r, 0, REG_STATUS - 1, 2);
+        probe_window(&r, 0, REG_STATUS - 1, 2);
         window_write(&r, 0, 2);
-        window(&r, 0, 0x80000, 4);
+        probe_window(&r, 0, 0x80000, 4);
         window_write(&r, 0, 4);
         (void) window_read(&r, 4);
-        window(&r, 0, UINT32_MAX, 1);
+        probe_window(&r, 0, UINT32_MAX, 1);
         window_write(&r, 0, 1);
         (void) window_read(&r, 1);
-        g_assert_cmphex(status(&r), ==, 3);
+        g_assert_cmphex(probe_status(&r), ==, 3);
 
-        window(&r, 0, REG_STATUS, 1);
+        probe_window(&r, 0, REG_STATUS, 1);
         window_write(&r, 0, 1);
-        g_assert_cmphex(status(&r), ==, 0);
-        rig_down(&r);
+        g_assert_cmphex(probe_status(&r), ==, 0);
+        probe_rig_down(&r);
 }
 
 /* Identity */
@@ -651,202 +495,6 @@ static void test_no_slot(void) {
         guest_free(g);
 }
 
-/* Life */
-
-static GVariant *save(struct guest_dev *d) {
-        return g_variant_ref_sink(d->dev->ops->save(d->dev));
-}
-
-static void test_pause(void) {
-        g_autoptr(GError) error = NULL;
-        struct rig r;
-
-        rig_up(&r);
-        /* Not active: nothing of the device to stop. */
-        g_assert_true(r.d->dev->ops->pause(r.d->dev, &error));
-        r.d->dev->ops->resume(r.d->dev);
-        g_assert_cmpuint(r.p->n_pause + r.p->n_resume, ==, 0);
-
-        guest_start(r.d, 0);
-        (void) kicks(&r, 0);
-        g_assert_true(r.d->dev->ops->pause(r.d->dev, &error));
-        g_assert_false(r.p->running);
-        r.d->dev->ops->resume(r.d->dev);
-        g_assert_true(r.p->running);
-        g_assert_cmpuint(kicks(&r, 0), ==, 1);
-
-        /* A reset of the machine while paused, and a resume of what is then inactive. */
-        g_assert_true(r.d->dev->ops->pause(r.d->dev, &error));
-        r.d->dev->ops->reset(r.d->dev);
-        r.d->dev->ops->resume(r.d->dev);
-        g_assert_false(r.p->running);
-        g_assert_cmphex(status(&r), ==, 0);
-        g_assert_false(r.p->vd.active);
-        rig_down(&r);
-}
-
-static void test_reset(void) {
-        g_autoptr(GVariant) before = NULL;
-        g_autoptr(GVariant) after = NULL;
-        struct rig r;
-
-        rig_up(&r);
-        r.d->dev->ops->reset(r.d->dev);
-        before = save(r.d);
-        guest_start(r.d, F_EVENT_IDX);
-        guest_set(r.d, REG_DEVICE_FEATURE_SELECT, 1, 4);
-        r.p->vd.transport->config_changed(&r.p->vd);
-        r.p->vd.transport->needs_reset(&r.p->vd, "test");
-        window(&r, 1, 2, 3);
-        (void) guest_interrupts(r.d, 0);
-
-        r.d->dev->ops->reset(r.d->dev);
-        g_assert_false(r.p->running);
-        after = save(r.d);
-        g_assert_true(g_variant_equal(before, after));
-        rig_down(&r);
-}
-
-static void test_save_restore(void) {
-        g_autoptr(GError) error = NULL;
-        g_autoptr(GVariant) state = NULL;
-        g_autoptr(GVariant) again = NULL;
-        struct rig r, n;
-        struct virtq *q;
-
-        rig_up(&r);
-        guest_start(r.d, F_EVENT_IDX | 0x4);
-        r.p->own = 4711;
-        q = &r.p->vd.queues[1];
-        q->last_avail = q->used_idx = q->signalled = 65530;
-        r.p->vd.transport->config_changed(&r.p->vd);
-        guest_set(r.d, REG_QUEUE_SELECT, 1, 2);
-        g_assert_true(r.d->dev->ops->pause(r.d->dev, &error));
-        state = save(r.d);
-
-        rig_up(&n);
-        g_assert_true(n.d->dev->ops->restore(n.d->dev, state, &error));
-        g_assert_no_error(error);
-        g_assert_cmpuint(n.p->n_activate, ==, 0);
-        g_assert_cmpuint(n.p->own, ==, 4711);
-        g_assert_cmphex(n.p->vd.features, ==, F_VERSION_1 | F_EVENT_IDX | 0x4);
-        again = save(n.d);
-        g_assert_true(g_variant_equal(state, again));
-
-        n.d->dev->ops->resume(n.d->dev);
-        g_assert_true(n.p->running);
-        g_assert_cmphex(status(&n), ==, 0x0f);
-        q = &n.p->vd.queues[1];
-        g_assert_true(q->ready && q->event_idx && !q->indirect);
-        g_assert_cmpuint(q->last_avail, ==, 65530);
-        g_assert_cmpuint(kicks(&n, 1), ==, 1);
-        n.p->vd.transport->queue_interrupt(&n.p->vd, q);
-        guest_wait_interrupt(n.d, 2, 0);
-
-        rig_down(&n);
-        rig_down(&r);
-}
-
-static void test_save_broken(void) {
-        g_autoptr(GError) error = NULL;
-        g_autoptr(GVariant) state = NULL;
-        struct rig r, n;
-
-        rig_up(&r);
-        guest_start(r.d, 0);
-        r.p->vd.transport->needs_reset(&r.p->vd, "test");
-        g_assert_true(r.d->dev->ops->pause(r.d->dev, &error));
-        state = save(r.d);
-
-        rig_up(&n);
-        g_assert_true(n.d->dev->ops->restore(n.d->dev, state, &error));
-        n.d->dev->ops->resume(n.d->dev);
-        g_assert_cmphex(status(&n), ==, 0x0f | STATUS_NEEDS_RESET);
-        guest_start(n.d, 0);
-        g_assert_cmphex(status(&n), ==, 0x0f);
-        rig_down(&n);
-        rig_down(&r);
-}
-
-/* State that was damaged at one place: path names children by index. */
-static GVariant *with(GVariant *state, const unsigned *path, unsigned depth, GVariant *value) {
-        GVariantBuilder b;
-
-        if (depth == 0)
-                return value;
-
-        g_variant_builder_init(&b, g_variant_get_type(state));
-        for (gsize i = 0; i < g_variant_n_children(state); i++) {
-                g_autoptr(GVariant) child = g_variant_get_child_value(state, i);
-
-                g_variant_builder_add_value(
-                                &b, i == path[0] ? with(child, path + 1, depth - 1, value) : child);
-        }
-        return g_variant_builder_end(&b);
-}
-
-static void test_bad_state(void) {
-        /* Outer tuple: 3 is the common part (a variant, whose child 0 is the tuple), 11 its queues. */
-        const struct {
-                unsigned path[6], depth;
-                GVariant *value;
-        } cases[] = {
-                { { 0 }, 1, g_variant_new_uint32(2) },
-                { { 2 }, 1, g_variant_new_variant(g_variant_new_uint32(1)) },
-                { { 3 }, 1, g_variant_new_variant(g_variant_new_uint32(1)) },
-                { { 4 }, 1, g_variant_new_variant(g_variant_new_uint32(1)) },
-                { { 3, 0, 0 }, 3, g_variant_new_uint32(9) },
-                { { 3, 0, 1 }, 3, g_variant_new_byte(0x4f) },
-                { { 3, 0, 1 }, 3, g_variant_new_byte(0x0b) },
-                { { 3, 0, 1 }, 3, g_variant_new_byte(0x07) },
-                { { 3, 0, 10 }, 3, g_variant_new_uint64(F_VERSION_1 | 8) },
-                { { 3, 0, 10 }, 3, g_variant_new_uint64(F_VERSION_1 | REFUSED) },
-                { { 3, 0, 11 }, 3, g_variant_new_array(G_VARIANT_TYPE("(qbbqtttqqqq)"), NULL, 0) },
-                { { 3, 0, 11, 0, 0 }, 5, g_variant_new_uint16(3) },
-                { { 3, 0, 11, 0, 0 }, 5, g_variant_new_uint16(128) },
-                { { 3, 0, 11, 0, 4 }, 5, g_variant_new_uint64(GUEST_RAM) },
-                { { 3, 0, 11, 1, 10 }, 5, g_variant_new_uint16(1) },
-        };
-        g_autoptr(GError) e = NULL;
-        g_autoptr(GVariant) good = NULL;
-        struct rig r;
-
-        rig_up(&r);
-        guest_start(r.d, 0);
-        g_assert_true(r.d->dev->ops->pause(r.d->dev, &e));
-        good = save(r.d);
-
-        for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
-                g_autoptr(GVariant) bad = g_variant_ref_sink(
-                                with(good, cases[i].path, cases[i].depth, cases[i].value));
-                g_autoptr(GError) error = NULL;
-                struct rig n;
-
-                rig_up(&n);
-                g_assert_false(n.d->dev->ops->restore(n.d->dev, bad, &error));
-                g_assert_error(error, HV_ERROR, HV_ERROR_STATE);
-                g_assert_nonnull(strstr(error->message, "_probe0"));
-                rig_down(&n);
-        }
-        rig_down(&r);
-}
-
-static void on_counter(void *opaque, const char *name, uint64_t value) {
-        g_assert_cmpstr(name, ==, "activations");
-        *(uint64_t *) opaque = value;
-}
-
-static void test_counters(void) {
-        uint64_t value = 0;
-        struct rig r;
-
-        rig_up(&r);
-        guest_start(r.d, 0);
-        r.d->dev->ops->counters(r.d->dev, on_counter, &value);
-        g_assert_cmpuint(value, ==, 1);
-        rig_down(&r);
-}
-
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
 
@@ -864,12 +512,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/virtio-pci/isr", test_isr);
         g_test_add_func("/virtio-pci/notify", test_notify);
         g_test_add_func("/virtio-pci/window", test_window);
-        g_test_add_func("/virtio-pci/pause", test_pause);
-        g_test_add_func("/virtio-pci/reset", test_reset);
-        g_test_add_func("/virtio-pci/save-restore", test_save_restore);
-        g_test_add_func("/virtio-pci/save-broken", test_save_broken);
-        g_test_add_func("/virtio-pci/bad-state", test_bad_state);
-        g_test_add_func("/virtio-pci/counters", test_counters);
 
         return g_test_run();
 }

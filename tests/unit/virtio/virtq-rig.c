@@ -1,0 +1,46 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A queue and its driver (virtq-rig.h). The second region follows the first, so that buffers can lie across. */
+
+#include "virtq-rig.h"
+
+static void add_ram(gmem *mem, uint64_t base) {
+        g_autoptr(GError) error = NULL;
+        struct gmem_backing backing = { 0 };
+
+        gmem_add(mem, GADDR(base), VQ_RAM, &backing, &error);
+        g_assert_no_error(error);
+}
+
+gmem *vq_memory_new(void) {
+        gmem *mem = gmem_new();
+
+        add_ram(mem, 0);
+        add_ram(mem, VQ_RAM);
+        add_ram(mem, VQ_HOLE);
+        return mem;
+}
+
+void vq_rig_queue(struct vq_rig *r, gaddr base, uint16_t size, uint16_t table_max, bool event_idx) {
+        drv_ring_init(&r->d, r->mem, base, size, table_max, event_idx);
+        r->q = (struct virtq){ .mem = r->mem, .max_size = size, .kick_fd = -1 };
+        virtq_reset(&r->q);
+        r->q.desc = r->d.desc;
+        r->q.avail = r->d.avail;
+        r->q.used = r->d.used;
+        r->q.indirect = table_max > 0;
+        r->q.event_idx = event_idx;
+        g_assert_cmpint(virtq_enable(&r->q), ==, 0);
+        r->chain = (struct virtq_chain){ .iov = r->iov, .iov_max = VQ_IOVS };
+}
+
+void vq_rig_up(struct vq_rig *r) {
+        *r = (struct vq_rig){ .mem = vq_memory_new() };
+        vq_rig_queue(r, GADDR(0), VQ_SIZE, VQ_SIZE, /* event_idx = */ false);
+}
+
+void vq_rig_down(struct vq_rig *r) {
+        drv_ring_clear(&r->d);
+        r->mem = gmem_free(r->mem);
+}
