@@ -31,15 +31,14 @@ uint64_t vblk_now(void) {
         return (uint64_t) ts.tv_sec * 1000000000ull + (uint64_t) ts.tv_nsec;
 }
 
-struct vblk_slot *vblk_slot_take(struct vblk_queue *bq) {
+/* There is one (have_slot()). */
+static struct vblk_slot *slot_take(struct vblk_queue *bq) {
         struct vblk_slot *s = bq->free;
 
         if (s) {
                 bq->free = s->next;
                 return s;
         }
-        if (bq->n_touched == bq->n_slots)
-                return NULL;
         s = &bq->slots[bq->n_touched];
         s->queue = bq;
         s->chain.iov = bq->iovs + (size_t) bq->n_touched * bq->max_iov;
@@ -63,14 +62,19 @@ static void give_up(struct vblk_queue *bq, const char *why) {
         vd->transport->needs_reset(vd, why);
 }
 
-/* Takes chains until there are no more, or no more slots. VIRTQ_E_EMPTY, VIRTQ_E_BROKEN, or 0: no slot. */
-static int take_chains(struct vblk_queue *bq) {
-        struct vblk_slot *s;
-        const char *why = "a bad descriptor chain in a block queue";
-        int r;
+static bool have_slot(const struct vblk_queue *bq) {
+        return bq->free || bq->n_touched < bq->n_slots;
+}
 
-        while ((s = vblk_slot_take(bq))) {
-                r = virtq_pop(bq->q, &s->chain);
+/* Takes chains until there are no more, no more slots, or a ringful: what is answered at once gives its slot back, so slots alone
+ * bound nothing. VIRTQ_E_EMPTY, VIRTQ_E_BROKEN, or 0: there may be more. */
+static int take_chains(struct vblk_queue *bq) {
+        const char *why = "a bad descriptor chain in a block queue";
+
+        for (unsigned i = 0; i < bq->n_slots && have_slot(bq); i++) {
+                struct vblk_slot *s = slot_take(bq);
+                int r = virtq_pop(bq->q, &s->chain);
+
                 if (r == 0 && vblk_request_begin(s, &why))
                         continue;
                 vblk_slot_give_back(bq, s);
@@ -102,7 +106,7 @@ static void serve(struct vblk_queue *bq) {
                         return;
                 if (r == VIRTQ_E_EMPTY && !virtq_enable_notify(q))
                         break;
-                if (r == 0 && !bq->free) {
+                if (r == 0 && !have_slot(bq)) {
                         bq->starved = true;
                         break;
                 }

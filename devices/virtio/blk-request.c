@@ -46,10 +46,12 @@ static void answer(struct vblk_slot *s, enum vblk_status status, uint32_t data_w
         uint32_t data_room = chain->write_len - 1;
         struct iovec *last = s->status_iov;
 
-        if (!bq->dropping) {
+        if (!bq->dropping)
                 *((uint8_t *) last->iov_base + last->iov_len) = status;
-                last->iov_len++;
-                virtq_mark_written(bq->q, chain, chain->write_len);
+        last->iov_len++;
+        /* Also what is dropped: a read may have written. */
+        virtq_mark_written(bq->q, chain, chain->write_len);
+        if (!bq->dropping) {
                 /* The length counts from the chain's start and must not cover bytes we did not write (2.7.8.2). */
                 virtq_push(bq->q, chain->head,
                            data_written == data_room ? data_room + 1 : data_written);

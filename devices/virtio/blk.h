@@ -77,7 +77,6 @@ bool vblk_queue_init(
                 GError **error);
 void vblk_queue_release(struct vblk_queue *bq);
 
-struct vblk_slot *vblk_slot_take(struct vblk_queue *bq);
 void vblk_slot_give_back(struct vblk_queue *bq, struct vblk_slot *s);
 
 /* From any other thread; return when it is done. stop drops what is in flight instead of returning it to the guest;

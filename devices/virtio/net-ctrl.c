@@ -114,19 +114,15 @@ static void serve(struct vnet *net) {
 
         if (q->broken)
                 return;
-        while (left > 0) {
+        for (; left > 0; left--) {
                 int r = virtq_pop(q, &chain);
 
-                if (r == VIRTQ_E_EMPTY) {
-                        if (!virtq_enable_notify(q))
-                                break;
-                        continue;
-                }
-                if (r == VIRTQ_E_BROKEN || !answer(net, &chain)) {
+                if (r == VIRTQ_E_EMPTY && !virtq_enable_notify(q))
+                        break;
+                if (r == VIRTQ_E_BROKEN || (r == 0 && !answer(net, &chain))) {
                         broken(net);
                         return;
                 }
-                left--;
         }
         virtio_queue_flush(&net->vd, q);
         if (left == 0)

@@ -64,22 +64,20 @@ void vnet_tx_run(struct vnet_pair *pair) {
         if (tx->q->broken)
                 return;
         virtq_disable_notify(tx->q);
-        while (left > 0) {
+        for (; left > 0; left--) {
                 int r = virtq_pop(tx->q, &chain);
 
                 if (r == VIRTQ_E_BROKEN) {
                         vnet_pair_broken(pair, tx->q, "a bad descriptor chain in a transmit queue");
                         return;
                 }
+                if (r == 0 && !transmit(pair, &chain))
+                        break;
                 if (r == VIRTQ_E_EMPTY) {
                         if (!virtq_enable_notify(tx->q))
                                 break;
                         virtq_disable_notify(tx->q);
-                        continue;
                 }
-                if (!transmit(pair, &chain))
-                        break;
-                left--;
         }
         virtio_queue_flush(&pair->net->vd, tx->q);
         /* More may be there: after everybody else had a turn. */

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -541,6 +542,53 @@ static void test_pause_in_flight(gconstpointer sync) {
         rig_clear(&r);
 }
 
+struct flood {
+        struct rig *r;
+        atomic_bool stop;
+        unsigned n;
+};
+
+/* Requests that are answered on the spot, as fast as they come back. */
+static void *flood_thread(void *opaque) {
+        struct flood *f = opaque;
+        struct drv_ring *d = &f->r->rings[0];
+        struct drv_buf bufs[] = { { GADDR(HEADER), 16, false }, { GADDR(STATUS), 1, true } };
+        uint32_t len;
+        void *cookie;
+
+        while (!atomic_load(&f->stop)) {
+                while (drv_add(d, bufs, 2, false, NULL) >= 0)
+                        ;
+                rig_publish(f->r, 0);
+                while (drv_take(d, &cookie, &len))
+                        f->n++;
+        }
+        return NULL;
+}
+
+/* A guest that never stops does not keep the device from being paused. */
+static void test_flood(gconstpointer sync) {
+        struct rig r;
+        autofd fd = start(&r, &(struct setup){ .sync = sync, .queue_size = 32 }, FEATURE(FLUSH));
+        struct flood f = { .r = &r };
+        g_autoptr(GError) error = NULL;
+        GThread *thread;
+
+        put_header(&r, HEADER, 0xffff, 0);
+        thread = g_thread_new("flood", flood_thread, &f);
+        for (int i = 0; i < 50; i++) {
+                g_usleep(1000);
+                g_assert_true(r.vd->ops->pause(r.vd, &error));
+                g_assert_cmpuint(r.vd->queues[0].in_flight, ==, 0);
+                r.vd->ops->resume(r.vd);
+        }
+        atomic_store(&f.stop, true);
+        (void) g_thread_join(thread);
+        g_assert_cmpuint(f.n, >, 0);
+        g_assert_cmpuint(r.breaks, ==, 0);
+        rig_clear(&r);
+}
+
 static void test_save_restore(void) {
         g_autoptr(GError) error = NULL;
         g_autoptr(GVariant) state = NULL, damaged = NULL, newer = NULL, larger = NULL;
@@ -721,6 +769,7 @@ int main(int argc, char **argv) {
         add_for_both("batch", test_batch);
         add_for_both("reset-in-flight", test_reset_in_flight);
         add_for_both("pause-in-flight", test_pause_in_flight);
+        add_for_both("flood", test_flood);
         add_for_both("host-errors", test_host_errors);
 #ifndef __SANITIZE_THREAD__ /* such a driver races with the device on purpose */
         add_for_both("vandal", test_vandal);
