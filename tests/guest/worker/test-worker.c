@@ -382,7 +382,7 @@ int main(int argc, char **argv) {
 
         if (kvm < 0) {
                 g_print("1..0 # SKIP /dev/kvm cannot be opened: %s\n", g_strerror(errno));
-                return 77;
+                return 0;
         }
         close(kvm);
         g_test_init(&argc, &argv, NULL);
