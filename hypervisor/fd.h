@@ -18,4 +18,4 @@ static inline int chv_steal_fd(int *fd) {
         return taken;
 }
 
-#define autofd __attribute__((cleanup(chv_closep))) int
+#define autofd __attribute__((cleanup(chv_closep), unused)) int
