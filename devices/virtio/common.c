@@ -94,6 +94,7 @@ static void stop(struct virtio_common *c) {
 
         c->vd->ops->deactivate(c->vd);
         c->vd->active = false;
+        c->paused = false;
 }
 
 static void reset(struct virtio_common *c) {
@@ -406,7 +407,11 @@ void virtio_common_reset(struct virtio_common *c) {
 }
 
 bool virtio_common_pause(struct virtio_common *c, GError **error) {
-        return !c->vd->active || c->vd->ops->pause(c->vd, error);
+        GUARD(&c->lock);
+
+        if (c->vd->active && !c->paused)
+                c->paused = c->vd->ops->pause(c->vd, error);
+        return c->paused || !c->vd->active;
 }
 
 void virtio_common_resume(struct virtio_common *c) {
@@ -415,7 +420,8 @@ void virtio_common_resume(struct virtio_common *c) {
         if (c->start_on_resume) {
                 c->start_on_resume = false;
                 start(c);
-        } else if (c->vd->active) {
+        } else if (c->paused) {
+                c->paused = false;
                 c->vd->ops->resume(c->vd);
                 /* Doorbells that rang in between may have been taken by the pause. */
                 kick_all(c);

@@ -44,6 +44,7 @@ struct virtio_common {
         uint64_t driver_features;
         uint16_t queue_select;
         bool start_on_resume; /* was active when saved */
+        bool paused;          /* the device is; false for one that was not active */
 
         /* Written under the lock, read by any thread. */
         _Atomic uint8_t status;

@@ -28,7 +28,7 @@ struct virtio_dev_ops {
         int (*activate)(struct virtio_dev *vd);
 
         /* Stop to serve; when it returns, no thread touches guest memory or a queue, and every request in flight is finished or
-         * dropped. Called for reset, and only when active. */
+         * dropped. Called for reset, and only when active, which a paused device is. */
         void (*deactivate)(struct virtio_dev *vd);
 
         /* The same without forgetting: requests in flight are completed (pause) or resubmitted after resume. */

@@ -194,7 +194,8 @@ static void up(void) {
         m.echo->vd.device_features = 0x13;
         m.echo->vd.config_len = CONFIG_LEN;
         vpci.segment = m.segment;
-        m.dev = virtio_pci_new(&vpci, &m.echo->vd, on_event, /* opaque= */ NULL, /* error= */ NULL);
+        m.dev = virtio_pci_new(
+                        &vpci, &m.echo->vd, on_event, /* event_opaque= */ NULL, /* error= */ NULL);
         if (!m.dev)
                 abort();
 }

@@ -5,8 +5,11 @@
 
 #include "probe.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "hypervisor/error.h"
 
 static bool probe_negotiated(struct virtio_dev *vd, uint64_t features) {
         return (features & PROBE_REFUSED) != PROBE_REFUSED;
@@ -46,6 +49,8 @@ static bool probe_pause(struct virtio_dev *vd, GError **error) {
         struct probe_dev *p = (struct probe_dev *) vd;
 
         g_assert_true(p->running);
+        if (p->pause_fails)
+                return hv_error_errno(error, EBUSY, "%s: draining requests", vd->id);
         p->n_pause++;
         p->running = false;
         return true;

@@ -14,7 +14,7 @@ struct probe_dev {
         struct virtio_dev vd;
         int activate_result;
         unsigned n_activate, n_deactivate, n_pause, n_resume;
-        bool running, negotiated_ok;
+        bool running, pause_fails;
         uint8_t config[PROBE_CONFIG_LEN];
         uint32_t own; /* saved state */
         bool *freed;

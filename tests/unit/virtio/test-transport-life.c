@@ -33,6 +33,23 @@ static void test_pause(void) {
         g_assert_true(r.p->running);
         g_assert_cmpuint(probe_kicks(&r, 0), ==, 1);
 
+        /* Once each, whatever order a machine that could not pause all of its devices ends up with. */
+        r.d->dev->ops->resume(r.d->dev);
+        g_assert_cmpuint(r.p->n_resume, ==, 1);
+        g_assert_true(r.d->dev->ops->pause(r.d->dev, &error));
+        g_assert_true(r.d->dev->ops->pause(r.d->dev, &error));
+        g_assert_cmpuint(r.p->n_pause, ==, 2);
+        r.d->dev->ops->resume(r.d->dev);
+        g_assert_true(r.p->running);
+
+        r.p->pause_fails = true;
+        g_assert_false(r.d->dev->ops->pause(r.d->dev, &error));
+        g_assert_error(error, HV_ERROR, HV_ERROR_FAILED);
+        g_clear_error(&error);
+        r.d->dev->ops->resume(r.d->dev);
+        g_assert_true(r.p->running);
+        r.p->pause_fails = false;
+
         /* A reset of the machine while paused, and a resume of what is then inactive. */
         g_assert_true(r.d->dev->ops->pause(r.d->dev, &error));
         r.d->dev->ops->reset(r.d->dev);
