@@ -153,7 +153,7 @@ static bool add_need(ChvdResources *resources, const ChvResource *need, GError *
 }
 
 static bool add_kvm(ChvdResources *resources, const char *path, GError **error) {
-        chv_autofd fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        chv_autofd fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
         struct stat st;
 
         if (fd < 0 || fstat(fd, &st) < 0) {

@@ -32,6 +32,7 @@ static void in_child(gpointer data) {
         sigset_t none;
 
         (void) setsid();
+        (void) dup2(STDERR_FILENO, STDOUT_FILENO);
         (void) sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -65,7 +66,7 @@ bool chvd_spawn(const char *program, int channel, pid_t *ret_pid, GError **error
                             "/", argv, (const char *const *) env, G_SPAWN_DO_NOT_REAP_CHILD,
                             in_child, &setup,
                             /* stdin_fd= */ -1,
-                            /* stdout_fd= */ STDERR_FILENO,
+                            /* stdout_fd= */ -1,
                             /* stderr_fd= */ -1, &channel, &target,
                             /* n_fds= */ 1, &pid,
                             /* stdin_pipe_out= */ NULL,
