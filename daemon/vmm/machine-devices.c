@@ -78,21 +78,26 @@ static void on_io_error(void *opaque, const char *id, const char *operation, int
         events_post(machine->parts.events, "block", "io-error", g_variant_dict_end(&dict));
 }
 
-/* Takes the device into the machine; config may be NULL (sunk otherwise). False if there is none. */
+/* Takes the device into the machine; config is sunk, NULL for none. False if there is no device. */
 static bool
-keep(Machine *machine, struct device *device, const struct pci_device *pci, GVariant *config) {
-        MachineDevice d = {
-                .device = device,
-                .pci = pci,
-                .config = g_variant_ref_sink(config ?: g_variant_new("a{sv}", NULL)),
-        };
+keep_as(Machine *machine,
+        struct device *device,
+        const char *kind,
+        const struct pci_device *pci,
+        GVariant *config) {
+        g_autoptr(GVariant) sunk = g_variant_ref_sink(config ?: g_variant_new("a{sv}", NULL));
+        MachineDevice d = { .device = device, .kind = kind, .pci = pci };
 
-        if (!device) {
-                g_variant_unref(d.config);
+        if (!device)
                 return false;
-        }
+        d.config = g_steal_pointer(&sunk);
         g_array_append_val(machine->devices, d);
         return true;
+}
+
+static bool keep(Machine *machine, struct device *device) {
+        return keep_as(machine, device, device ? device->ops->kind : NULL, /* pci= */ NULL,
+                       /* config= */ NULL);
 }
 
 static bool add_platform(Machine *machine, GError **error) {
@@ -100,24 +105,23 @@ static bool add_platform(Machine *machine, GError **error) {
         bus *pio = machine->pio;
 
         machine->ioapic = ioapic_new(machine->mmio, layout->ioapic, hv_vm_intc(machine->vm), error);
-        if (!keep(machine, machine->ioapic, NULL, NULL))
+        if (!keep(machine, machine->ioapic))
                 return false;
-        if (!keep(machine,
-                  cmos_new(pio, layout->ram[0].size, layout->ram[1].size, on_reset, machine, error),
-                  NULL, NULL))
+        if (!keep(machine, cmos_new(pio, layout->ram[0].size, layout->ram[1].size, on_reset,
+                                    machine, error)))
                 return false;
-        if (!keep(machine, i8042_new(pio, on_reset, machine, error), NULL, NULL))
+        if (!keep(machine, i8042_new(pio, on_reset, machine, error)))
                 return false;
-        if (!keep(machine, debug_port_new(pio, on_debug_code, machine, error), NULL, NULL))
+        if (!keep(machine, debug_port_new(pio, on_debug_code, machine, error)))
                 return false;
-        if (!keep(machine, acpi_shutdown_new(pio, on_power, machine, error), NULL, NULL))
+        if (!keep(machine, acpi_shutdown_new(pio, on_power, machine, error)))
                 return false;
-        if (!keep(machine, pm_timer_new(pio, error), NULL, NULL))
+        if (!keep(machine, pm_timer_new(pio, error)))
                 return false;
         machine->ged =
                         ged_new(machine->mmio, layout->platform.base, ARCH_IRQ_GED,
                                 ioapic_line(machine->ioapic, ARCH_IRQ_GED), error);
-        return keep(machine, machine->ged, NULL, NULL);
+        return keep(machine, machine->ged);
 }
 
 static bool add_consoles(Machine *machine, GError **error) {
@@ -126,15 +130,12 @@ static bool add_consoles(Machine *machine, GError **error) {
         if (parts->serial &&
             !keep(machine,
                   serial_new(machine->pio, 0x3f8, ioapic_line(machine->ioapic, ARCH_IRQ_SERIAL),
-                             console_chardev(parts->serial), error),
-                  NULL, NULL))
+                             console_chardev(parts->serial), error)))
                 return false;
         if (parts->debug_console &&
-            !keep(machine,
-                  debug_console_new(
-                                  machine->pio, parts->config->debug_console.iobase,
-                                  console_chardev(parts->debug_console), error),
-                  NULL, NULL))
+            !keep(machine, debug_console_new(
+                                           machine->pio, parts->config->debug_console.iobase,
+                                           console_chardev(parts->debug_console), error)))
                 return false;
         return true;
 }
@@ -202,40 +203,46 @@ static bool add_segments(Machine *machine, GError **error) {
         return true;
 }
 
-/* Takes vd; NULL passes the constructor's error on. */
+/* The device's own part of the configuration, as the client would write it: element i of a list, or the section. */
+static GVariant *own_config(const Machine *machine, const char *section, size_t i) {
+        g_autoptr(GVariant) all = g_variant_ref_sink(chv_config_to_variant(machine->parts.config));
+        g_autoptr(GVariant) value = g_variant_lookup_value(all, section, /* expected_type= */ NULL);
+        g_autoptr(GVariant) element = NULL;
+
+        if (!value || g_variant_is_of_type(value, G_VARIANT_TYPE_VARDICT))
+                return g_steal_pointer(&value);
+        element = g_variant_get_child_value(value, i);
+        return g_variant_is_of_type(element, G_VARIANT_TYPE_VARIANT)
+                               ? g_variant_get_variant(element)
+                               : g_steal_pointer(&element);
+}
+
+/* Takes vd; NULL passes the constructor's error on. section[i] is its configuration. */
 static bool
 add_virtio(Machine *machine,
            struct virtio_dev *vd,
            const ChvPciCommon *pci,
            bool bar32,
-           GVariant *device_config,
+           const char *section,
+           size_t i,
            GError **error) {
         struct virtio_pci_config config = {
                 .segment = machine->segments[pci->pci_segment],
                 .slot = pci->pci_device_id,
                 .bar32 = bar32,
         };
-        g_autoptr(GVariant) sunk = g_variant_ref_sink(device_config);
+        const char *kind = vd ? vd->kind : NULL;
         struct device *device;
 
         if (!vd)
                 return false;
         device = virtio_pci_new(&config, vd, on_virtio_event, machine, error);
-        if (!device)
-                return false;
-        return keep(machine, device, virtio_pci_function(device), g_steal_pointer(&sunk));
+        return device && keep_as(machine, device, kind, virtio_pci_function(device),
+                                 own_config(machine, section, i));
 }
 
-static GVariant *one_string(const char *key, const char *value) {
-        GVariantDict dict;
-
-        g_variant_dict_init(&dict, NULL);
-        if (value)
-                g_variant_dict_insert(&dict, key, "s", value);
-        return g_variant_dict_end(&dict);
-}
-
-static bool add_disk(Machine *machine, const ChvDiskConfig *disk, GError **error) {
+static bool add_disk(Machine *machine, size_t index, GError **error) {
+        const ChvDiskConfig *disk = &machine->parts.config->disks[index];
         g_autofree struct virtio_queue_affinity *affinity =
                         g_new0(struct virtio_queue_affinity, disk->n_queue_affinity + 1);
         struct virtio_blk_config config = {
@@ -263,7 +270,7 @@ static bool add_disk(Machine *machine, const ChvDiskConfig *disk, GError **error
                 return false;
         return add_virtio(
                         machine, virtio_blk_new(machine->memory, &config, error), &disk->pci,
-                        disk->pci.pci_segment == 0, one_string("path", disk->path), error);
+                        disk->pci.pci_segment == 0, "disks", index, error);
 }
 
 static bool parse_mac(const char *text, uint8_t mac[static 6]) {
@@ -277,7 +284,8 @@ static bool parse_mac(const char *text, uint8_t mac[static 6]) {
         return true;
 }
 
-static bool add_net(Machine *machine, const ChvNetConfig *net, GError **error) {
+static bool add_net(Machine *machine, size_t index, GError **error) {
+        const ChvNetConfig *net = &machine->parts.config->net[index];
         unsigned n_pairs = net->num_queues / 2;
         g_autofree int *fds = g_new(int, n_pairs);
         struct virtio_net_config config = {
@@ -308,7 +316,7 @@ static bool add_net(Machine *machine, const ChvNetConfig *net, GError **error) {
         }
         return add_virtio(
                         machine, virtio_net_new(machine->memory, &config, error), &net->pci,
-                        /* bar32= */ false, one_string("mac", net->mac), error);
+                        /* bar32= */ false, "net", index, error);
 }
 
 static bool add_rng(Machine *machine, GError **error) {
@@ -325,7 +333,7 @@ static bool add_rng(Machine *machine, GError **error) {
                         machine,
                         virtio_rng_new(machine->memory, rng->pci.id, fd, machine->io, error),
                         &rng->pci,
-                        /* bar32= */ false, one_string("src", rng->src), error);
+                        /* bar32= */ false, "rng", 0, error);
 }
 
 static bool add_virtio_console(Machine *machine, GError **error) {
@@ -338,7 +346,7 @@ static bool add_virtio_console(Machine *machine, GError **error) {
                                         console_chardev(machine->parts.console), machine->io,
                                         error),
                         pci,
-                        /* bar32= */ false, one_string("mode", NULL), error);
+                        /* bar32= */ false, "console", 0, error);
 }
 
 bool machine_add_devices(Machine *machine, GError **error) {
@@ -355,10 +363,10 @@ bool machine_add_devices(Machine *machine, GError **error) {
         if (machine->parts.console && !add_virtio_console(machine, error))
                 return false;
         for (size_t i = 0; i < config->n_disks; i++)
-                if (!add_disk(machine, &config->disks[i], error))
+                if (!add_disk(machine, i, error))
                         return false;
         for (size_t i = 0; i < config->n_net; i++)
-                if (!add_net(machine, &config->net[i], error))
+                if (!add_net(machine, i, error))
                         return false;
         return add_rng(machine, error);
 }

@@ -14,6 +14,7 @@
 
 typedef struct {
         struct device *device;
+        const char *kind;             /* of the device, whatever its transport is */
         const struct pci_device *pci; /* NULL: not on PCI */
         GVariant *config;             /* a{sv} */
 } MachineDevice;

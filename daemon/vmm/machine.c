@@ -314,8 +314,8 @@ GVariant *machine_devices(Machine *machine) {
                 g_autofree char *address = d->pci ? pci_address(d->pci) : g_strdup("");
 
                 g_variant_builder_add(
-                                &builder, "(sss@a{sv})", d->device->id, d->device->ops->kind,
-                                address, d->config);
+                                &builder, "(sss@a{sv})", d->device->id, d->kind, address,
+                                d->config);
         }
         return g_variant_builder_end(&builder);
 }

@@ -101,6 +101,7 @@ int main(int argc, char **argv) {
                 return EXIT_SUCCESS;
         }
         (void) signal(SIGPIPE, SIG_IGN);
+        (void) signal(SIGXFSZ, SIG_IGN); /* a write beyond a limit is an error of that request */
         (void) prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         status = run(&error);
         if (error)

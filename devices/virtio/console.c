@@ -292,8 +292,8 @@ static bool vconsole_restore(struct virtio_dev *vd, GVariant *state, GError **er
 }
 
 static void vconsole_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
-        fn(opaque, "input-bytes", atomic_load(&of_vd(vd)->bytes_in));
-        fn(opaque, "output-bytes", atomic_load(&of_vd(vd)->bytes_out));
+        fn(opaque, "input_bytes", atomic_load(&of_vd(vd)->bytes_in));
+        fn(opaque, "output_bytes", atomic_load(&of_vd(vd)->bytes_out));
 }
 
 static void vconsole_free(struct virtio_dev *vd) {
