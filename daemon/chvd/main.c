@@ -65,6 +65,8 @@ static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer da
 static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) {
         Program *program = data;
 
+        /* Nothing is left to be given back. */
+        program->owner_id = 0;
         if (program->stopping)
                 return;
         g_message("%s is not ours%s", name, bus ? ": another chvd has it" : ": the bus is gone");
