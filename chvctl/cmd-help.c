@@ -17,6 +17,11 @@
 #include "chvctl/output.h"
 #include "dbus/schema.h"
 
+/* The first letter of a sentence; "vCPU" keeps its own. */
+static int capital(const char *text) {
+        return g_ascii_isupper(text[1]) ? text[0] : g_ascii_toupper(text[0]);
+}
+
 static void add_option(Table *table, const OptionInfo *info) {
         char letter[5] = "   ";
 
@@ -97,7 +102,7 @@ char *help_command(const Command *command) {
         g_string_append_printf(
                         out, "chvctl %s%s%s\n\n%c%s.\n", command->name,
                         command->arguments[0] ? " " : "", command->arguments,
-                        g_ascii_toupper(command->summary[0]), command->summary + 1);
+                        capital(command->summary), command->summary + 1);
         for (size_t i = 0; i < n; i++)
                 if (g_strv_contains((const char *const *) names, infos[i].name))
                         add_option(table, &infos[i]);
@@ -135,13 +140,11 @@ char *help_section(const ChvSection *section) {
         g_autoptr(Table) table = table_new(two_columns);
 
         if (section->bare)
-                g_string_append_printf(
-                                out, "%c%s:\n\n", g_ascii_toupper(section->doc[0]),
-                                section->doc + 1);
+                g_string_append_printf(out, "%c%s:\n\n", capital(section->doc), section->doc + 1);
         else
                 g_string_append_printf(
                                 out, "--%s KEY=VALUE,…\n\n%c%s%s\n\n", section->cli,
-                                g_ascii_toupper(section->doc[0]), section->doc + 1,
+                                capital(section->doc), section->doc + 1,
                                 section->list ? "; may be given several times." : ".");
         for (size_t i = 0; i < section->n_options; i++)
                 add_key(table, section, &section->options[i]);

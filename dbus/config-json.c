@@ -26,10 +26,17 @@ static bool scan(const char *json, size_t length, GError **error) {
                 char c = json[i];
 
                 if (in_string) {
-                        if (c == '\\')
-                                i++;
-                        else if (c == '"')
+                        if (c == '\\') {
+                                if (++i < length && !strchr("\"\\/bfnrtu", json[i]))
+                                        return chv_invalid(
+                                                        error,
+                                                        "not JSON: unknown escape at byte %zu", i);
+                        } else if (c == '"')
                                 in_string = false;
+                        else if (g_ascii_iscntrl(c))
+                                return chv_invalid(
+                                                error, "not JSON: control character at byte %zu",
+                                                i);
                 } else if (c == '"')
                         in_string = true;
                 else if (c == '[' || c == '{')

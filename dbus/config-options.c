@@ -74,10 +74,12 @@ take_word(const ChvSection *section, const char *word, GVariant **values, GError
                 return chv_refuse_key(key, section->later, error);
         row = (size_t) (option - section->options);
         if (values[row])
-                return chv_invalid(error, "'%s' is given twice", key);
+                return chv_invalid(
+                                error, "'%s' is given twice",
+                                option->cli ? option->cli : option->key);
         value = chv_text_parse(option, equals + 1, error);
         if (!value) {
-                g_prefix_error(error, "%s: ", key);
+                g_prefix_error(error, "%s: ", option->cli ? option->cli : option->key);
                 return false;
         }
         values[row] = g_variant_ref_sink(value);
@@ -127,6 +129,7 @@ bool chv_config_add_option(
                 ChvConfig *config, const char *section, const char *value, GError **error) {
         size_t n;
         const ChvSection *sections = chv_schema(&n);
+        g_autofree char *quoted = NULL;
 
         for (size_t i = 0; i < n; i++) {
                 const ChvOption *option;
@@ -140,7 +143,8 @@ bool chv_config_add_option(
                 if (option)
                         return take_bare(&sections[i], config, option, value, error);
         }
-        return chv_invalid(error, "unknown option '--%s'", section);
+        quoted = chv_quote_text(section);
+        return chv_invalid(error, "unknown section %s", quoted);
 }
 
 /* "key=value,…" of what is not at its default. */

@@ -41,6 +41,11 @@ static bool is_text(const ChvOption *option) {
                option->type == CHV_OPT_CONSOLE_SOCKET;
 }
 
+/* The first letter of a sentence; "vCPU" keeps its own. */
+static int capital(const char *text) {
+        return g_ascii_isupper(text[1]) ? text[0] : g_ascii_toupper(text[0]);
+}
+
 static void print_limits(const ChvOption *option) {
         uint64_t min, max;
 
@@ -69,7 +74,7 @@ static void print_option(const ChvSection *section, const ChvOption *option, boo
                 printf("*mode*\n");
         else
                 printf("``%s=``\\ *%s*\n", name, chv_option_placeholder(option));
-        printf("    %c%s.", g_ascii_toupper(option->doc[0]), option->doc + 1);
+        printf("    %c%s.", capital(option->doc), option->doc + 1);
         print_limits(option);
         printf("\n\n");
 }
@@ -81,8 +86,7 @@ static void print_section(const ChvSection *section, bool keys) {
                                                  : g_strdup_printf("--%s", section->cli);
         g_autofree char *line = g_strnfill(strlen(title), '-');
 
-        printf("%s\n%s\n\n%c%s%s\n\n", title, line, g_ascii_toupper(section->doc[0]),
-               section->doc + 1,
+        printf("%s\n%s\n\n%c%s%s\n\n", title, line, capital(section->doc), section->doc + 1,
                section->list && !keys ? "; may be given several times, and with several values."
                                       : ".");
         for (size_t i = 0; i < section->n_options; i++)

@@ -27,9 +27,9 @@ static void refuse_option(const char *section, const char *value, const char *me
 
 static void test_options(void) {
         static const char *const cases[][3] = {
-                { "cpu", "boot=1", "unknown option '--cpu'" },
-                { "payload", "x", "unknown option '--payload'" },
-                { "", "x", "unknown option '--'" },
+                { "cpu", "boot=1", "unknown section 'cpu'" },
+                { "payload", "x", "unknown section 'payload'" },
+                { "", "x", "unknown section ''" },
                 { "cpus", "2", "--cpus '2' is not key=value" },
                 { "cpus", "boot", "--cpus 'boot' needs a value" },
                 { "cpus", "boot=", "--cpus boot: '' is not a whole number" },
