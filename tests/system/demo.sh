@@ -12,7 +12,12 @@ shell=
 
 title() { printf '\n\033[1m── %s\033[0m\n' "$*"; }
 show() {
-    printf '\033[36m$ %s\033[0m\n' "$*"
+    local word line=
+    for word; do
+        [[ $word != *' '* ]] || word="\"$word\""
+        line+=" $word"
+    done
+    printf '\033[36m$%s\033[0m\n' "$line"
     "$@"
 }
 
@@ -79,7 +84,7 @@ inside() {
     title "its boot (the emulated processor takes some seconds)"
     python3 "$here/expect.py" 120 "${client[@]}" console demo <<'END'
 < chv-init: shell
-< #
+< / #
 END
     echo
     title "what the service says about it"
@@ -88,14 +93,15 @@ END
     show "${bus[@]}" tree org.cloudhypervisor.Manager
 
     title "a command in the guest, typed at its console; then it powers off"
-    python3 "$here/expect.py" 60 "${client[@]}" console demo <<'END'
+    python3 "$here/expect.py" 60 "${client[@]}" console --no-replay demo <<'END'
+< Ctrl-]
 >
 < #
 > uname -a; nproc; echo hello >/dev/vda; head -c 5 /dev/vda; echo
-< hello
+< hello\n
 < #
 > poweroff -f
-< Power down
+< is off
 END
     echo
     title "and it is off"

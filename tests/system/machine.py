@@ -397,7 +397,8 @@ def run_case(case, parts, state):
 
 
 def comment(text):
-    for line in text.rstrip('\n').splitlines():
+    text = re.sub(r'\x1b\[[0-9;?]*[A-Za-z]|\r', '', text)
+    for line in text.rstrip('\n').split('\n'):
         print('#   ' + re.sub(r'[^\t -~]', '', line))
 
 

@@ -22,7 +22,9 @@ expect 20 chvctl console vm >"$work/second.log" <<'END' || fail "a late watcher 
 END
 has_state vm running || fail "state $(property vm State)"
 expect 30 chvctl console vm >"$work/third.log" <<'END' || fail "the shell did not power off"
+< sum=42\n
+< #
 > poweroff -f
-< Power down
+< is off
 END
 await_state 20 vm shutdown

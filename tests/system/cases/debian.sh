@@ -18,7 +18,7 @@ expect 200 chvctl console vm serial <<'END' || fail "no login on ttyS0"
 < login: $
 > root
 < # $
-> tty; systemctl is-system-running --wait; systemctl --failed --plain --no-legend; echo end=$?
+> tty; systemctl is-system-running --wait; systemctl --no-pager --failed --plain --no-legend; echo end=$?
 < /dev/ttyS0
 < running
 < end=0
@@ -33,6 +33,6 @@ expect 60 chvctl console vm console <<'END' || fail "no login on hvc0"
 < /dev/hvc0
 < active
 > systemctl poweroff
-< Power
+< is off
 END
 await_state 60 vm shutdown
