@@ -23,6 +23,7 @@ struct StandIn {
         ChvManager *manager;
         GHashTable *vms; /* name -> Vm */
         GString *calls;
+        GPtrArray *works; /* under way */
         unsigned n_jobs;
 };
 
@@ -36,8 +37,10 @@ typedef struct {
 } Vm;
 
 typedef struct {
+        StandIn *owner;
         Vm *vm;
         ChvJob *job;
+        guint timer;
         char *path;
         const char *to; /* state when done; NULL: fails */
         const char *event;
@@ -80,6 +83,15 @@ static void set_state(Vm *vm, const char *state, const char *event) {
                 remove_vm(vm);
 }
 
+static void work_free(gpointer data) {
+        Work *work = data;
+
+        g_clear_handle_id(&work->timer, g_source_remove);
+        g_object_unref(work->job);
+        g_free(work->path);
+        g_free(work);
+}
+
 static gboolean work_done(gpointer data) {
         Work *work = data;
         bool good = work->to != NULL;
@@ -89,10 +101,9 @@ static gboolean work_done(gpointer data) {
         else
                 chv_vm_set_state(work->vm->skeleton, "created");
         chv_job_emit_completed(work->job, good, good ? "" : "disks[0].path: no such file");
-        g_dbus_object_manager_server_unexport(work->vm->owner->server, work->path);
-        g_object_unref(work->job);
-        g_free(work->path);
-        g_free(work);
+        g_dbus_object_manager_server_unexport(work->owner->server, work->path);
+        work->timer = 0;
+        g_ptr_array_remove(work->owner->works, work);
         return G_SOURCE_REMOVE;
 }
 
@@ -100,7 +111,9 @@ static char *begin(Vm *vm, const char *to, const char *event) {
         Work *work = g_new0(Work, 1);
         g_autoptr(ChvObjectSkeleton) object = NULL;
 
+        work->owner = vm->owner;
         work->vm = vm;
+        g_ptr_array_add(vm->owner->works, work);
         work->path = g_strdup_printf("/org/cloudhypervisor/job/%u", ++vm->owner->n_jobs);
         work->job = chv_job_skeleton_new();
         work->to = to;
@@ -109,7 +122,7 @@ static char *begin(Vm *vm, const char *to, const char *event) {
         chv_object_skeleton_set_job(object, work->job);
         g_dbus_object_manager_server_export(vm->owner->server, G_DBUS_OBJECT_SKELETON(object));
         if (!g_str_has_prefix(chv_vm_get_name(vm->skeleton), "silent"))
-                g_timeout_add(DELAY_MS, work_done, work);
+                work->timer = g_timeout_add(DELAY_MS, work_done, work);
         return work->path;
 }
 
@@ -392,6 +405,7 @@ StandIn *stand_in_new(GDBusConnection *connection) {
 
         stand_in->connection = connection;
         stand_in->calls = g_string_new(NULL);
+        stand_in->works = g_ptr_array_new_with_free_func(work_free);
         stand_in->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, vm_free);
         stand_in->server = g_dbus_object_manager_server_new("/org/cloudhypervisor");
         stand_in->manager = chv_manager_skeleton_new();
@@ -409,6 +423,7 @@ void stand_in_free(StandIn *stand_in) {
         if (!stand_in)
                 return;
         g_dbus_object_manager_server_set_connection(stand_in->server, NULL);
+        g_ptr_array_unref(stand_in->works);
         g_hash_table_unref(stand_in->vms);
         g_object_unref(stand_in->server);
         g_object_unref(stand_in->manager);
