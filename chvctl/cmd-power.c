@@ -83,8 +83,16 @@ static bool do_poweroff(Bus *bus, const char *path, GError **error) {
         return call_job(bus, path, "PowerOff", error);
 }
 
+static GVariant *force_option(const Bus *bus) {
+        g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
+
+        if (bus->options->force)
+                g_variant_dict_insert(&dict, "force", "b", TRUE);
+        return g_variant_dict_end(&dict);
+}
+
 static bool do_reboot(Bus *bus, const char *path, GError **error) {
-        return call_job(bus, path, "Reboot", error);
+        return job_run(bus, path, "Reboot", g_variant_new("(@a{sv})", force_option(bus)), error);
 }
 
 static bool do_reset(Bus *bus, const char *path, GError **error) {
@@ -103,26 +111,12 @@ static bool do_nmi(Bus *bus, const char *path, GError **error) {
         return call(bus, path, "NMI", error);
 }
 
-/* With --force it is powered off first; a transient VM is forgotten by that alone. */
 static bool do_delete(Bus *bus, const char *path, GError **error) {
-        g_autoptr(VmWatch) watch = NULL;
+        g_autoptr(GVariant) reply =
+                        bus_call(bus, path, VM_INTERFACE, "Delete",
+                                 g_variant_new("(@a{sv})", force_option(bus)), "()", error);
 
-        if (bus->options->force) {
-                watch = vm_watch_new(bus, path, error);
-                if (!watch)
-                        return false;
-                if (!vm_watch_is_off(watch)) {
-                        g_autoptr(GVariant) transient =
-                                        bus_property(bus, path, VM_INTERFACE, "Transient", NULL);
-
-                        if (!call_job(bus, path, "PowerOff", error))
-                                return false;
-                        if (transient && g_variant_is_of_type(transient, G_VARIANT_TYPE_BOOLEAN) &&
-                            g_variant_get_boolean(transient))
-                                return true;
-                }
-        }
-        return call(bus, path, "Delete", error);
+        return reply != NULL;
 }
 
 ExitStatus cmd_start(Options *options, Bus *bus) {

@@ -223,7 +223,10 @@ on_nmi(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, Vm
 
 static gboolean
 on_delete(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, Vm *vm) {
-        if (!allowed(vm, invocation, CHV_VM_VERB_DELETE))
+        gboolean force = FALSE;
+
+        g_variant_lookup(options, "force", "b", &force);
+        if (!force && !allowed(vm, invocation, CHV_VM_VERB_DELETE))
                 return TRUE;
         chv_vm_complete_delete(skeleton, invocation);
         remove_vm(vm);
