@@ -118,7 +118,8 @@ chvd_device_new(ChvdContext *context,
         device->context = context;
         device->vm = vm;
         device->path = chvd_path(folder, id);
-        device->skeleton = chv_device_skeleton_new();
+        device->skeleton = chvd_gate_new(
+                        CHV_TYPE_DEVICE_SKELETON, context->authority, subject, device);
         chv_device_set_id(device->skeleton, id);
         chv_device_set_kind(device->skeleton, kind);
         chv_device_set_vm(device->skeleton, chvd_vm_path(vm));
@@ -128,9 +129,6 @@ chvd_device_new(ChvdContext *context,
                         device->skeleton, "signal::handle-update", on_update, device,
                         "signal::handle-remove", on_remove, device, "signal::handle-get-counters",
                         on_get_counters, device, NULL);
-        chvd_gate_install(
-                        G_DBUS_INTERFACE_SKELETON(device->skeleton), context->authority, subject,
-                        device);
         device->object = chv_object_skeleton_new(device->path);
         chv_object_skeleton_set_device(device->object, device->skeleton);
         g_dbus_object_manager_server_export(

@@ -7,14 +7,16 @@
 
 #include "daemon/chvd/authority.h"
 
-/* Lets calls of skeleton through to its handlers only when the authority permits. subject says whom a call is about; it
- * is asked in the main thread while skeleton is exported. */
+/* Says whom a call is about. Called in the main thread while the skeleton is exported. */
 typedef void (*ChvdSubjectFunc)(gpointer data, ChvdSubject *ret_subject);
-void chvd_gate_install(
-                GDBusInterfaceSkeleton *skeleton,
-                ChvdAuthority *authority,
-                ChvdSubjectFunc subject,
-                gpointer data);
+
+/* A new skeleton of one of the generated types (CHV_TYPE_VM_SKELETON …), whose handlers are reached only by calls that the authority
+ * permits. */
+gpointer
+chvd_gate_new(GType skeleton_type,
+              ChvdAuthority *authority,
+              ChvdSubjectFunc subject,
+              gpointer data);
 
 /* The uid behind a call that came through the gate. */
 uid_t chvd_gate_caller(GDBusMethodInvocation *invocation);

@@ -86,15 +86,13 @@ chvd_job_new(ChvdContext *context,
         job->waiters = g_array_new(false, false, sizeof(Waiter));
         job->path = g_strdup_printf(CHVD_PATH_JOB "/%" PRIu64, ++context->last_job);
 
-        job->skeleton = chv_job_skeleton_new();
+        job->skeleton = chvd_gate_new(CHV_TYPE_JOB_SKELETON, context->authority, subject, job);
         chv_job_set_operation(job->skeleton, operation);
         chv_job_set_objects(job->skeleton, objects);
         chv_job_set_started_by_uid(job->skeleton, started_by);
         chv_job_set_started_at(job->skeleton, (guint64) g_get_real_time());
         chv_job_set_cancelable(job->skeleton, cancel != NULL);
         (void) g_signal_connect(job->skeleton, "handle-cancel", G_CALLBACK(on_cancel), job);
-        chvd_gate_install(
-                        G_DBUS_INTERFACE_SKELETON(job->skeleton), context->authority, subject, job);
 
         job->object = chv_object_skeleton_new(job->path);
         chv_object_skeleton_set_job(job->object, job->skeleton);

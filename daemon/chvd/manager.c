@@ -130,7 +130,8 @@ static gboolean create_and_start(ChvdVm *vm, GDBusMethodInvocation *invocation, 
         creation->transient = transient;
         creation->invocation = invocation;
         if (chvd_vm_start(vm, chvd_gate_caller(invocation),
-                          /* paused= */ false, CHVD_START_TIMEOUT_S, on_started, creation, &error))
+                          /* paused= */ false, CHVD_START_TIMEOUT_S, on_started, creation,
+                          /* ret_job= */ NULL, &error))
                 return true;
         g_free(creation);
         chvd_vm_remove(vm);
@@ -225,7 +226,7 @@ on_list_vms(ChvManager *skeleton,
                 g_variant_builder_add(
                                 &rows, "(soss)", chvd_vm_name(vm), chvd_vm_path(vm),
                                 chv_vm_state_to_string(chvd_vm_state(vm)),
-                                chvd_vm_definition(vm)->config->platform.uuid ?: "");
+                                chvd_vm_state_reason(vm));
         }
         chv_manager_complete_list_vms(skeleton, invocation, g_variant_builder_end(&rows));
         return true;
@@ -258,7 +259,8 @@ ChvdManager *chvd_manager_new(ChvdContext *context) {
         (void) CHV_ERROR; /* registered, so that errors of workers arrive as what they are */
         manager->context = context;
         manager->vms = g_hash_table_new(g_str_hash, g_str_equal);
-        manager->skeleton = chv_manager_skeleton_new();
+        manager->skeleton = chvd_gate_new(
+                        CHV_TYPE_MANAGER_SKELETON, context->authority, subject, manager);
         chv_manager_set_version(manager->skeleton, CHV_VERSION);
         chv_manager_set_features(manager->skeleton, (const char *const *) features);
         chv_manager_set_host_capabilities(
@@ -268,9 +270,6 @@ ChvdManager *chvd_manager_new(ChvdContext *context) {
                         "signal::handle-get-vm", on_get_vm, manager, "signal::handle-list-vms",
                         on_list_vms, manager, "signal::handle-check-config", on_check_config,
                         manager, NULL);
-        chvd_gate_install(
-                        G_DBUS_INTERFACE_SKELETON(manager->skeleton), context->authority, subject,
-                        manager);
         manager->object = chv_object_skeleton_new(CHVD_PATH_MANAGER);
         chv_object_skeleton_set_manager(manager->object, manager->skeleton);
         g_dbus_object_manager_server_export(

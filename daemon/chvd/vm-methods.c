@@ -101,64 +101,80 @@ static void on_job_done(gpointer data, const char *job_path, const GError *error
                                 pending->invocation, g_variant_new("(o)", job_path));
 }
 
-/* The call of an operation that replies when it is over: nothing to do, unless it could not begin. */
-static gboolean refuse_pending(Pending *pending, const GError *error) {
-        g_autoptr(Pending) owned = pending;
+/* The work has begun, or could not. With the option "wait" the reply comes when it is over, and a failure is an error
+ * with its name; without, the job's path is the reply, now. */
+static gboolean reply_begun(Pending *pending, bool wait, char *job, const GError *error) {
+        g_autoptr(Pending) owned = wait && job ? NULL : pending;
+        g_autofree char *path = job;
 
-        return refuse(owned->invocation, error);
+        if (!path)
+                return refuse(pending->invocation, error);
+        if (!wait)
+                g_dbus_method_invocation_return_value(
+                                pending->invocation, g_variant_new("(o)", path));
+        return true;
 }
 
 static gboolean
 on_start(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
-        static const char *const known[] = { "paused", "b", "timeout", "u", NULL };
+        static const char *const known[] = { "paused", "b", "timeout", "u", "wait", "b", NULL };
         g_autoptr(GError) error = NULL;
+        bool wait;
+        char *job = NULL;
         Pending *pending;
         unsigned timeout;
 
         if (!admit(vm, options, known, CHV_VM_VERB_START, &error) ||
             !timeout_option(options, CHVD_START_TIMEOUT_S, &timeout, &error))
                 return refuse(invocation, error);
+        wait = chvd_options_bool(options, "wait", false);
         pending = pending_new(vm, invocation);
-        if (!chvd_vm_start(vm, chvd_gate_caller(invocation),
-                           chvd_options_bool(options, "paused", false), MAX(timeout, 1),
-                           on_job_done, pending, &error))
-                return refuse_pending(pending, error);
-        return true;
+        (void) chvd_vm_start(
+                        vm, chvd_gate_caller(invocation),
+                        chvd_options_bool(options, "paused", false), MAX(timeout, 1),
+                        wait ? on_job_done : NULL, pending, &job, &error);
+        return reply_begun(pending, wait, job, error);
 }
 
 static gboolean
 on_power_off(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
-        static const char *const known[] = { "timeout", "u", NULL };
+        static const char *const known[] = { "timeout", "u", "wait", "b", NULL };
         g_autoptr(GError) error = NULL;
+        bool wait;
+        char *job = NULL;
         Pending *pending;
         unsigned grace;
 
         if (!admit(vm, options, known, CHV_VM_VERB_POWER_OFF, &error) ||
             !timeout_option(options, CHVD_QUIT_GRACE_S, &grace, &error))
                 return refuse(invocation, error);
+        wait = chvd_options_bool(options, "wait", false);
         pending = pending_new(vm, invocation);
-        if (!chvd_vm_power_off(
-                            vm, chvd_gate_caller(invocation), grace, on_job_done, pending, &error))
-                return refuse_pending(pending, error);
-        return true;
+        (void) chvd_vm_power_off(
+                        vm, chvd_gate_caller(invocation), grace, wait ? on_job_done : NULL, pending,
+                        &job, &error);
+        return reply_begun(pending, wait, job, error);
 }
 
 static gboolean
 on_reboot(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
-        static const char *const known[] = { "force", "b", "timeout", "u", NULL };
+        static const char *const known[] = { "force", "b", "timeout", "u", "wait", "b", NULL };
         g_autoptr(GError) error = NULL;
+        bool wait;
+        char *job = NULL;
         Pending *pending;
         unsigned timeout;
 
         if (!admit_to_worker(vm, options, known, CHV_VM_VERB_REBOOT, &error) ||
             !timeout_option(options, 0, &timeout, &error))
                 return refuse(invocation, error);
+        wait = chvd_options_bool(options, "wait", false);
         pending = pending_new(vm, invocation);
-        if (!chvd_vm_reboot(vm, chvd_gate_caller(invocation),
-                            chvd_options_bool(options, "force", false), timeout, on_job_done,
-                            pending, &error))
-                return refuse_pending(pending, error);
-        return true;
+        (void) chvd_vm_reboot(
+                        vm, chvd_gate_caller(invocation),
+                        chvd_options_bool(options, "force", false), timeout,
+                        wait ? on_job_done : NULL, pending, &job, &error);
+        return reply_begun(pending, wait, job, error);
 }
 
 static void on_pressed(gpointer data, const GError *error) {

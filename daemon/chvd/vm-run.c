@@ -368,6 +368,7 @@ new_job(ChvdVm *vm,
         void (*cancel)(gpointer data),
         ChvdJobDone done,
         gpointer data,
+        char **ret_job,
         GError **error) {
         ChvdJob *job =
                         chvd_job_new(vm->context, operation, vm->path, vm->definition->name,
@@ -375,6 +376,8 @@ new_job(ChvdVm *vm,
 
         if (job && done)
                 chvd_job_wait(job, done, data);
+        if (job && ret_job)
+                *ret_job = g_strdup(chvd_job_path(job));
         return job;
 }
 
@@ -385,6 +388,7 @@ bool chvd_vm_start(
                 unsigned timeout_s,
                 ChvdJobDone done,
                 gpointer data,
+                char **ret_job,
                 GError **error) {
         ChvdJob *job;
 
@@ -392,7 +396,7 @@ bool chvd_vm_start(
                 g_set_error(error, CHV_ERROR, CHV_ERROR_BUSY, "the service is stopping");
                 return false;
         }
-        job = new_job(vm, "vm-start", caller, on_cancel_start, done, data, error);
+        job = new_job(vm, "start", caller, on_cancel_start, done, data, ret_job, error);
         if (!job)
                 return false;
         vm->start_job = job;
@@ -428,8 +432,10 @@ bool chvd_vm_power_off(
                 unsigned grace_s,
                 ChvdJobDone done,
                 gpointer data,
+                char **ret_job,
                 GError **error) {
-        ChvdJob *job = new_job(vm, "vm-power-off", caller, /* cancel= */ NULL, done, data, error);
+        ChvdJob *job = new_job(
+                        vm, "power-off", caller, /* cancel= */ NULL, done, data, ret_job, error);
 
         if (!job)
                 return false;
@@ -502,6 +508,7 @@ bool chvd_vm_reboot(
                 unsigned timeout_s,
                 ChvdJobDone done,
                 gpointer data,
+                char **ret_job,
                 GError **error) {
         ChvdJob *job;
 
@@ -510,7 +517,7 @@ bool chvd_vm_reboot(
                             vm->definition->name);
                 return false;
         }
-        job = new_job(vm, "vm-reboot", caller, on_cancel_start, done, data, error);
+        job = new_job(vm, "reboot", caller, on_cancel_start, done, data, ret_job, error);
         if (!job)
                 return false;
         if (vm->start_job)

@@ -7,7 +7,7 @@
 
 /*
  * How a VM's runs begin and end. The caller has made sure that the state allows it. What takes time is a job: false and error when it could not
- * be begun; else done (may be NULL) is called when it is over, possibly before the function returns.
+ * be begun; else ret_job (may be NULL) gets its path, newly allocated, and done (may be NULL) is called when it is over, possibly before the function returns.
  */
 
 #define CHVD_START_TIMEOUT_S 120 /* for a worker to build the machine */
@@ -21,6 +21,7 @@ bool chvd_vm_start(
                 unsigned timeout_s,
                 ChvdJobDone done,
                 gpointer data,
+                char **ret_job,
                 GError **error);
 
 /* The job ends when everything is released. The worker is killed after grace_s. */
@@ -30,6 +31,7 @@ bool chvd_vm_power_off(
                 unsigned grace_s,
                 ChvdJobDone done,
                 gpointer data,
+                char **ret_job,
                 GError **error);
 
 /* Powers off and starts again. With force the guest is not asked; without, it has timeout_s to react (0: for ever). */
@@ -40,6 +42,7 @@ bool chvd_vm_reboot(
                 unsigned timeout_s,
                 ChvdJobDone done,
                 gpointer data,
+                char **ret_job,
                 GError **error);
 
 /* Asks the guest to power off by its power button, and powers off after timeout_s (0: never). done hears whether the button was pressed. */

@@ -64,6 +64,10 @@ ChvVmState chvd_vm_state(const ChvdVm *vm) {
         return vm->state;
 }
 
+const char *chvd_vm_state_reason(const ChvdVm *vm) {
+        return chv_vm_get_state_reason(vm->skeleton);
+}
+
 const ChvdDefinition *chvd_vm_definition(const ChvdVm *vm) {
         return vm->definition;
 }
@@ -106,7 +110,7 @@ void chvd_vm_event(ChvdVm *vm, const char *event, GVariant *properties) {
 static void export(ChvdVm *vm) {
         const ChvdDefinition *definition = vm->definition;
 
-        vm->skeleton = chv_vm_skeleton_new();
+        vm->skeleton = chvd_gate_new(CHV_TYPE_VM_SKELETON, vm->context->authority, subject, vm);
         chv_vm_set_name(vm->skeleton, definition->name);
         chv_vm_set_uuid(vm->skeleton, definition->config->platform.uuid ?: "");
         chv_vm_set_state(vm->skeleton, chv_vm_state_to_string(vm->state));
@@ -116,9 +120,6 @@ static void export(ChvdVm *vm) {
         chv_vm_set_console_paths(vm->skeleton, g_variant_new("a{ss}", NULL));
         chv_vm_set_transient(vm->skeleton, vm->transient);
         chvd_vm_connect_methods(vm);
-        chvd_gate_install(
-                        G_DBUS_INTERFACE_SKELETON(vm->skeleton), vm->context->authority, subject,
-                        vm);
         vm->object = chv_object_skeleton_new(vm->path);
         chv_object_skeleton_set_vm(vm->object, vm->skeleton);
         g_dbus_object_manager_server_export(

@@ -45,4 +45,5 @@ const char *chvd_vm_name(const ChvdVm *vm);
 const char *chvd_vm_path(const ChvdVm *vm);
 uid_t chvd_vm_owner(const ChvdVm *vm);
 ChvVmState chvd_vm_state(const ChvdVm *vm);
+const char *chvd_vm_state_reason(const ChvdVm *vm);
 const ChvdDefinition *chvd_vm_definition(const ChvdVm *vm);
