@@ -277,15 +277,25 @@ static GVariant *parse(const char *type, const char *text) {
         return value;
 }
 
-static GVariant *options_tuple(const char *options) {
+/* What takes time is waited for, so that its errors come with their names. */
+static GVariant *options_tuple(const char *method, const char *options) {
+        static const char *const slow[] = { "Start", "PowerOff", "Reboot", NULL };
         g_autoptr(GVariant) dict = parse("a{sv}", options ?: "{}");
+        g_auto(GVariantDict) more = G_VARIANT_DICT_INIT(dict);
 
-        return g_variant_new("(@a{sv})", dict);
+        if (g_strv_contains(slow, method))
+                g_variant_dict_insert(&more, "wait", "b", (gboolean) true);
+        return g_variant_new("(@a{sv})", g_variant_dict_end(&more));
+}
+
+GVariant *
+vm_try(Service *service, const char *vm, const char *method, const char *options, GError **error) {
+        return service_call(service, vm, VM, method, options_tuple(method, options), error);
 }
 
 GVariant *vm_call(Service *service, const char *vm, const char *method, const char *options) {
         g_autoptr(GError) error = NULL;
-        GVariant *reply = service_call(service, vm, VM, method, options_tuple(options), &error);
+        GVariant *reply = vm_try(service, vm, method, options, &error);
 
         g_assert_no_error(error);
         return reply;
@@ -298,8 +308,7 @@ void vm_call_fails(
                 const char *options,
                 int code) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(GVariant) reply =
-                        service_call(service, vm, VM, method, options_tuple(options), &error);
+        g_autoptr(GVariant) reply = vm_try(service, vm, method, options, &error);
 
         g_assert_null(reply);
         assert_chv_error(error, code);

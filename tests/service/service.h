@@ -46,7 +46,10 @@ service_call(Service *service,
              const char *method,
              GVariant *params,
              GError **error);
-/* The same with options only, on a VM; must succeed. */
+/* The same with options only, on a VM; Start, PowerOff and Reboot are waited for. */
+GVariant *
+vm_try(Service *service, const char *vm, const char *method, const char *options, GError **error);
+/* Must succeed. */
 GVariant *vm_call(Service *service, const char *vm, const char *method, const char *options);
 /* Must fail so. */
 void vm_call_fails(

@@ -53,7 +53,7 @@ static void start_fails(Service *service, const char *name, const char *more, co
         g_autoptr(GVariant) reply = NULL;
         g_autoptr(GError) error = NULL;
 
-        reply = service_call(service, vm, VM, "Start", g_variant_new("(a{sv})", NULL), &error);
+        reply = vm_try(service, vm, "Start", NULL, &error);
         g_assert_null(reply);
         assert_names(error, CHV_ERROR_RESOURCE, names);
         g_assert_false(service_has_signal(service, "'worker-died'"));
@@ -155,8 +155,7 @@ static void test_wrong_files(void) {
         start_fails(service, "directory", "'disks': <[{'path': <'/'>}]>", "disks[0].path");
         start_fails(service, "device", "'disks': <[{'path': <'/dev/zero'>}]>", "disks[0].path");
         start_fails(service, "missing", "'disks': <[{'path': <'/nonexistent'>}]>", "No such file");
-        g_assert_null(service_call(
-                        service, kernel, VM, "Start", g_variant_new("(a{sv})", NULL), &error));
+        g_assert_null(vm_try(service, kernel, "Start", NULL, &error));
         assert_names(error, CHV_ERROR_RESOURCE, "payload.kernel");
 }
 
@@ -375,8 +374,7 @@ static void cycle(Service *service, unsigned i) {
         g_autofree char *vm = vm_create(service, "cycle", words[i % G_N_ELEMENTS(words)], more);
         g_autoptr(GVariant) options =
                         g_variant_ref_sink(g_variant_new_parsed("({'force': <true>},)"));
-        g_autoptr(GVariant) started = service_call(
-                        service, vm, VM, "Start", g_variant_new("(a{sv})", NULL), NULL);
+        g_autoptr(GVariant) started = vm_try(service, vm, "Start", NULL, NULL);
         g_autoptr(GVariant) deleted = NULL;
         g_autoptr(GError) error = NULL;
 

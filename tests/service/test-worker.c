@@ -84,7 +84,7 @@ static void test_boot_garbage(void) {
                                 g_variant_new_parsed("({'timeout': <uint32 3>},)"));
                 g_autoptr(GError) error = NULL;
 
-                g_assert_null(service_call(service, vm, VM, "Start", options, &error));
+                g_assert_null(vm_try(service, vm, "Start", "{'timeout': <uint32 3>}", &error));
                 g_assert_true(error->domain == CHV_ERROR);
                 state = vm_get(service, vm, "State");
                 g_assert_true(g_str_equal(state, "created") || g_str_equal(state, "failed"));
