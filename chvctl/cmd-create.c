@@ -139,6 +139,11 @@ static bool call(Bus *bus, const char *path, const char *method, GError **error)
         return reply != NULL;
 }
 
+/* What never ran is not left behind. Where it is gone already, or still there, there is nothing to say about that. */
+static void forget(Bus *bus, const char *path) {
+        (void) call(bus, path, "Delete", /* error= */ NULL);
+}
+
 /* The worker has the terminal: it is only made raw here, and put back. */
 static bool stay_on_terminal(VmWatch *watch, GError **error) {
         chv_autofd fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
@@ -175,8 +180,10 @@ attach(Options *options, Bus *bus, const ChvConfig *config, const char *path, bo
         bool off = true, good = watch != NULL;
         int fd = -1;
 
-        if (good)
-                good = start_paused(bus, path, &error);
+        if (good && !start_paused(bus, path, &error)) {
+                forget(bus, path);
+                return fail(options, options->name, error);
+        }
         if (good && !tty) {
                 fd = session_open(bus, path, console, &error);
                 good = fd >= 0;
@@ -223,8 +230,10 @@ ExitStatus cmd_run(Options *options, Bus *bus) {
                 return fail(options, options->name, error);
         if (!options->detach)
                 return attach(options, bus, config, path, tty);
-        if (!job_run(bus, path, "Start", g_variant_new("(@a{sv})", no_options()), &error))
+        if (!job_run(bus, path, "Start", g_variant_new("(@a{sv})", no_options()), &error)) {
+                forget(bus, path);
                 return fail(options, options->name, error);
+        }
         puts(options->name);
         return EXIT_OK;
 }

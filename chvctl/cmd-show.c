@@ -193,7 +193,7 @@ static void print_line(const char *head, const char *format, ...) {
         text = g_strdup_vprintf(format, args);
         va_end(args);
         safe = format_safe(text);
-        printf("%12s: %s\n", head, safe);
+        printf("%12s%c %s\n", head, head[0] ? ':' : ' ', safe);
 }
 
 static void print_consoles(const Vm *vm) {
@@ -324,6 +324,7 @@ ExitStatus cmd_counters(Options *options, Bus *bus) {
         g_autoptr(Table) table = table_new(heads);
         g_auto(GVariantBuilder) dict = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("a{sa{sa{st}}}"));
         ExitStatus status = EXIT_OK;
+        unsigned shown = 0;
 
         table_align_right(table, 3);
         for (guint i = 0; i < options->arguments->len; i++) {
@@ -346,12 +347,13 @@ ExitStatus cmd_counters(Options *options, Bus *bus) {
                 counters = g_variant_get_child_value(reply, 0);
                 g_variant_builder_add(&dict, "{s@a{sa{st}}}", name, counters);
                 add_counters(table, name, counters);
+                shown++;
         }
         if (options->json != JSON_OFF) {
                 g_autoptr(GVariant) whole = g_variant_ref_sink(g_variant_builder_end(&dict));
 
                 output_json(options, whole);
-        } else
+        } else if (shown > 0)
                 table_print(table, options);
         return status;
 }

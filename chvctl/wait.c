@@ -231,16 +231,20 @@ on_event(GDBusConnection *connection,
          gpointer data) {
         VmWatch *watch = data;
         g_autoptr(GVariant) properties = NULL;
-        const char *source, *event, *message;
+        const char *source, *event, *message, *state;
 
         if (!g_variant_is_of_type(parameters, G_VARIANT_TYPE("(tssa{sv})")))
                 return;
         g_variant_get(parameters, "(t&s&s@a{sv})", NULL, &source, &event, &properties);
         if (strcmp(source, "vm") != 0)
                 return;
-        if (strcmp(event, "failed") == 0) {
+        state = "";
+        (void) g_variant_lookup(properties, "state", "&s", &state);
+        if (strcmp(event, "failed") == 0 || strcmp(event, "worker-died") == 0 ||
+            strcmp(state, "failed") == 0) {
                 watch->failed = true;
-                if (g_variant_lookup(properties, "message", "&s", &message))
+                if (g_variant_lookup(properties, "message", "&s", &message) ||
+                    g_variant_lookup(properties, "reason", "&s", &message))
                         set_text(&watch->reason, message);
         } else if (strcmp(event, "booted") == 0)
                 watch->failed = false;

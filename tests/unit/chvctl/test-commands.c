@@ -338,6 +338,7 @@ static void test_run(Fixture *f, gconstpointer data) {
         broken = chvctl("run broken --kernel /k", NULL);
         g_assert_cmpint(broken.status, ==, 1);
         g_assert_cmpstr(broken.err, ==, "chvctl: broken: disks[0].path: no such file\n");
+        g_assert_null(stand_in_state(f->stand_in, "broken"));
 }
 
 typedef struct {
