@@ -166,7 +166,6 @@ static bool find_paths(Monitor *monitor, Bus *bus, ExitStatus *ret) {
 ExitStatus cmd_monitor(Options *options, Bus *bus) {
         g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
         Monitor monitor = { .options = options, .loop = loop };
-        g_autoptr(GHashTable) paths = NULL;
         g_autoptr(GError) error = NULL;
         g_autoptr(GVariant) version = NULL;
         guint subscription;
@@ -178,15 +177,16 @@ ExitStatus cmd_monitor(Options *options, Bus *bus) {
         subscription = g_dbus_connection_signal_subscribe(
                         bus->connection, BUS_NAME, MANAGER_INTERFACE, "Event", MANAGER_PATH,
                         /* arg0= */ NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_event, &monitor,
-                        /* free= */ NULL);
+                        /* user_data_free_func= */ NULL);
         /* Starts the service, and fails when there is none. */
         version = bus_property(bus, MANAGER_PATH, MANAGER_INTERFACE, "Version", &error);
         if (!version)
                 return fail(options, NULL, error);
         found = find_paths(&monitor, bus, &status);
-        paths = monitor.paths;
-        if (!found)
+        if (!found) {
+                g_clear_pointer(&monitor.paths, g_hash_table_unref);
                 return status;
+        }
         g_signal_connect(bus->connection, "closed", G_CALLBACK(on_closed), &monitor);
         g_unix_signal_add(SIGINT, on_signal, &monitor);
         g_unix_signal_add(SIGTERM, on_signal, &monitor);
@@ -195,5 +195,6 @@ ExitStatus cmd_monitor(Options *options, Bus *bus) {
         g_main_loop_run(loop);
         g_dbus_connection_signal_unsubscribe(bus->connection, subscription);
         g_signal_handlers_disconnect_by_data(bus->connection, &monitor);
+        g_clear_pointer(&monitor.paths, g_hash_table_unref);
         return monitor.status;
 }

@@ -179,7 +179,9 @@ static void add_devices(GVariant *objects, const Vm *vm, Table *table, GVariantB
                 g_variant_lookup(device, "Kind", "&s", &kind);
                 g_variant_lookup(device, "ID", "&s", &id);
                 g_variant_lookup(device, "PCIAddress", "&s", &pci);
-                table_add(table, g_strdup(id), g_strdup(kind), pci[0] ? g_strdup(pci) : NULL);
+                if (table)
+                        table_add(table, g_strdup(id), g_strdup(kind),
+                                  pci[0] ? g_strdup(pci) : NULL);
         }
 }
 

@@ -10,7 +10,6 @@
 
 #include <json-glib/json-glib.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 void output_json(const Options *options, GVariant *value) {
@@ -48,17 +47,11 @@ void table_align_right(Table *table, unsigned column) {
         table->right |= 1ull << column;
 }
 
-void table_add(Table *table, ...) {
-        va_list args;
-
-        va_start(args, table);
+void table_add_row(Table *table, char *const *cells) {
         for (unsigned i = 0; i < table->n_columns; i++) {
-                char *cell = va_arg(args, char *);
-
-                g_ptr_array_add(table->cells, cell ? format_safe(cell) : g_strdup("-"));
-                g_free(cell);
+                g_ptr_array_add(table->cells, cells[i] ? format_safe(cells[i]) : g_strdup("-"));
+                g_free(cells[i]);
         }
-        va_end(args);
 }
 
 static void append_cell(GString *out, const char *cell, unsigned width, bool right, bool last) {

@@ -14,7 +14,8 @@ void table_free(Table *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Table, table_free)
 void table_align_right(Table *table, unsigned column);
 /* Takes over one string for each column; NULL becomes "-". */
-void table_add(Table *table, ...);
+#define table_add(table, ...) table_add_row(table, (char *[]){ __VA_ARGS__ })
+void table_add_row(Table *table, char *const *cells);
 /* Without heads if the user wants none. */
 char *table_format(const Table *table, bool heads);
 void table_print(const Table *table, const Options *options);

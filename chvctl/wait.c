@@ -45,8 +45,8 @@ static void wait_begin(Wait *wait, GDBusConnection *connection, unsigned timeout
         /* Also told when the connection closes. */
         wait->name_watch = g_bus_watch_name_on_connection(
                         connection, BUS_NAME, G_BUS_NAME_WATCHER_FLAGS_NONE,
-                        /* appeared= */ NULL, on_name_vanished, wait,
-                        /* free= */ NULL);
+                        /* name_appeared_handler= */ NULL, on_name_vanished, wait,
+                        /* user_data_free_func= */ NULL);
 }
 
 static bool wait_end(Wait *wait, GError **error) {
@@ -124,6 +124,7 @@ static bool await_job(Bus *bus, Jobs *jobs, const char *path, GError **error) {
         wait.service_gone &= !ended;
         if (!wait_end(&wait, error))
                 return false;
+        g_assert(ended);
         if (ended->message[0]) {
                 g_set_error_literal(error, CHV_ERROR, CHV_ERROR_FAILED, ended->message);
                 return false;
@@ -147,7 +148,7 @@ bool job_run(Bus *bus, const char *path, const char *method, GVariant *parameter
                         bus->connection, BUS_NAME, JOB_INTERFACE, "Completed",
                         /* object_path= */ NULL,
                         /* arg0= */ NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_completed, &jobs,
-                        /* free= */ NULL);
+                        /* user_data_free_func= */ NULL);
         reply = bus_call(bus, path, VM_INTERFACE, method, owned, "(o)", error);
         if (!reply)
                 good = false;
@@ -280,7 +281,7 @@ subscribe(VmWatch *watch,
         return g_dbus_connection_signal_subscribe(
                         watch->bus->connection, BUS_NAME, interface, signal, path, arg0,
                         G_DBUS_SIGNAL_FLAGS_NONE, callback, watch,
-                        /* free= */ NULL);
+                        /* user_data_free_func= */ NULL);
 }
 
 VmWatch *vm_watch_new(Bus *bus, const char *path, GError **error) {

@@ -161,7 +161,7 @@ static char *format_element(const ChvSection *section, const void *element) {
                 if (!value)
                         continue;
                 g_variant_ref_sink(value);
-                if (option->type == CHV_OPT_CONSOLE_MODE && console->path &&
+                if (console && option->type == CHV_OPT_CONSOLE_MODE && console->path &&
                     (console->mode == CHV_CONSOLE_FILE || console->mode == CHV_CONSOLE_SOCKET))
                         continue;
                 text = chv_text_format(option, value);

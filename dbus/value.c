@@ -145,7 +145,7 @@ read_number(GVariant *value, uint64_t min, uint64_t max, uint64_t *ret, GError *
 }
 
 static bool set_number(const ChvOption *option, void *element, GVariant *value, GError **error) {
-        uint64_t min, max, number;
+        uint64_t min, max, number = 0;
 
         chv_option_range(option, &min, &max);
         if (!read_number(value, min, max, &number, error))
@@ -217,7 +217,8 @@ set_string(const ChvOption *option,
         if (!s)
                 return false;
         if (option->choices) {
-                s = lower = g_ascii_strdown(s, -1);
+                lower = g_ascii_strdown(s, -1);
+                s = lower;
                 if (!chv_word_in(option->choices, s)) {
                         g_autofree char *quoted = chv_quote_text(s);
 
@@ -275,7 +276,7 @@ static GVariant *list_element(GVariant *list, size_t i) {
 
 static bool
 set_strv(const ChvOption *option, void *element, GVariant *value, ChvArena *arena, GError **error) {
-        size_t n;
+        size_t n = 0;
         char **strv;
 
         if (!read_list(value, MAX_STRINGS, &n, error))
@@ -367,7 +368,7 @@ static bool set_topology(const ChvOption *option, void *element, GVariant *value
         bool good = read_keys(value, topology_keys, G_N_ELEMENTS(found), found, error);
 
         for (size_t i = 0; good && i < G_N_ELEMENTS(found); i++) {
-                uint64_t number;
+                uint64_t number = 0;
 
                 if (found[i])
                         good = read_number(found[i], 1, 8192, &number, error);
@@ -404,7 +405,7 @@ read_host_cpus(GVariant *value,
                uint16_t **ret_cpus,
                size_t *ret_n,
                GError **error) {
-        size_t n;
+        size_t n = 0;
         uint16_t *cpus;
 
         if (!read_list(value, MAX_HOST_CPUS, &n, error))
@@ -460,7 +461,7 @@ set_affinity(const ChvOption *option,
              ChvArena *arena,
              GError **error) {
         bool vcpus = option->type == CHV_OPT_CPU_AFFINITY;
-        size_t n;
+        size_t n = 0;
         void *items;
 
         if (!read_list(value, MAX_PINS, &n, error))
