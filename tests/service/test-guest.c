@@ -1,0 +1,240 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Proves the whole way down and back: a client, chvd, a real chv-vmm and a guest of our own on /dev/kvm. The guest
+ * runs, stands still, goes on, is reset and rebooted; it powers itself off; one that is killed leaves its neighbour
+ * running; a file that is no kernel is refused by name.
+ */
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "dbus/fd.h"
+#include "tests/service/service.h"
+
+#define PATIENCE_MS 20000
+
+static Service *start(void) {
+        const char *const extra[] = { "--worker", g_getenv("CHV_VMM"), "--kvm", "/dev/kvm", NULL };
+        g_autofree char *guest = g_build_filename(g_getenv("CHV_GUESTS"), "guest-machine", NULL);
+
+        if (access("/dev/kvm", R_OK | W_OK) < 0 || access(guest, R_OK) < 0) {
+                g_test_skip("needs /dev/kvm and the guests of tests/guest");
+                return NULL;
+        }
+        return service_start(extra);
+}
+
+static char *create(Service *service, const char *name, const char *cmdline, const char *more) {
+        g_autofree char *guest = g_build_filename(g_getenv("CHV_GUESTS"), "guest-machine", NULL);
+        g_autofree char *text =
+                        g_strdup_printf("{'memory': <{'size': <uint64 33554432>}>, "
+                                        "'debug_console': <{'mode': <'null'>}>, "
+                                        "'payload': <{'kernel': <'%s'>, 'cmdline': <'%s'>}>%s}",
+                                        guest, cmdline, more);
+        g_autoptr(GError) error = NULL;
+        GVariant *config = g_variant_parse(G_VARIANT_TYPE("a{sv}"), text, NULL, NULL, &error);
+        char *vm;
+
+        g_assert_no_error(error);
+        vm = vm_create_full(service, name, config, NULL, NULL, NULL, &error);
+        g_assert_no_error(error);
+        return vm;
+}
+
+static void call(Service *service, const char *vm, const char *method, const char *options) {
+        g_autoptr(GVariant) reply = vm_call(service, vm, method, options);
+}
+
+static int open_console(Service *service, const char *vm, const char *options) {
+        g_autoptr(GUnixFDList) list = NULL;
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) dict =
+                        g_variant_parse(G_VARIANT_TYPE("a{sv}"), options, NULL, NULL, NULL);
+        g_autoptr(GVariant) reply = g_dbus_connection_call_with_unix_fd_list_sync(
+                        service->bus, MANAGER, vm, VM, "OpenConsole",
+                        g_variant_new("(s@a{sv})", "debug_console", dict), G_VARIANT_TYPE("(h)"),
+                        G_DBUS_CALL_FLAGS_NONE, -1, NULL, &list, NULL, &error);
+
+        g_assert_no_error(error);
+        return g_unix_fd_list_get(list, 0, NULL);
+}
+
+/* Bytes that come within ms. */
+static size_t drain(int fd, int ms, char *text, size_t size) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        size_t n = 0;
+
+        while (n + 1 < size && poll(&p, 1, ms) > 0) {
+                ssize_t got = read(fd, text + n, size - 1 - n);
+
+                if (got <= 0)
+                        break;
+                n += (size_t) got;
+                ms = 50;
+        }
+        text[n] = '\0';
+        return n;
+}
+
+static void assert_ticks(Service *service, const char *vm) {
+        chv_autofd fd = open_console(service, vm, "{'replay': <false>, 'read-only': <true>}");
+        char text[4096];
+
+        g_assert_cmpuint(drain(fd, PATIENCE_MS, text, sizeof(text)), >, 0);
+        g_assert_nonnull(strstr(text, "tick"));
+}
+
+static void test_life(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *vm = NULL, *first = NULL, *second = NULL;
+        char text[65536];
+
+        if (!service)
+                return;
+        vm = create(service, "a", "tick", "");
+        call(service, vm, "Start", NULL);
+        assert_ticks(service, vm);
+        service_await_signal(service, "'booted'");
+        call(service, vm, "Pause", NULL);
+        {
+                chv_autofd fd = open_console(service, vm, "{'read-only': <true>}");
+
+                (void) drain(fd, 100, text, sizeof(text));
+                g_assert_cmpuint(drain(fd, 300, text, sizeof(text)), ==, 0);
+        }
+        call(service, vm, "Resume", NULL);
+        assert_ticks(service, vm);
+        call(service, vm, "GetCounters", NULL);
+        call(service, vm, "Reset", NULL);
+        assert_ticks(service, vm);
+        first = vm_get(service, vm, "WorkerPID");
+        call(service, vm, "Reboot", "{'force': <true>}");
+        second = vm_get(service, vm, "WorkerPID");
+        g_assert_cmpstr(first, !=, second);
+        assert_ticks(service, vm);
+        call(service, vm, "PowerOff", NULL);
+        vm_await(service, vm, "shutdown");
+        g_assert_false(service_has_signal(service, "'worker-died'"));
+        call(service, vm, "Delete", NULL);
+}
+
+static void test_starts_paused(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *vm = NULL;
+        char text[64];
+
+        if (!service)
+                return;
+        vm = create(service, "a", "tick", "");
+        call(service, vm, "Start", "{'paused': <true>}");
+        vm_await(service, vm, "paused");
+        {
+                chv_autofd fd = open_console(service, vm, "{}");
+
+                g_assert_cmpuint(drain(fd, 300, text, sizeof(text)), ==, 0);
+        }
+        call(service, vm, "Resume", NULL);
+        assert_ticks(service, vm);
+}
+
+static void test_guest_powers_off(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *vm = NULL, *reason = NULL, *tree = NULL;
+
+        if (!service)
+                return;
+        vm = create(service, "a", "hello", "");
+        call(service, vm, "Start", NULL);
+        vm_await(service, vm, "shutdown");
+        reason = vm_get(service, vm, "StateReason");
+        g_assert_cmpstr(reason, ==, "the guest powered off");
+        g_assert_false(service_has_signal(service, "'worker-died'"));
+        /* And again. */
+        call(service, vm, "Start", NULL);
+        vm_await(service, vm, "shutdown");
+}
+
+static void test_guest_resets(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *vm = NULL;
+
+        if (!service)
+                return;
+        vm = create(service, "a", "reset", "");
+        call(service, vm, "Start", NULL);
+        service_await_signal(service, "'rebooted'");
+        vm_await(service, vm, "running");
+}
+
+static void test_neighbour(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *a = NULL, *b = NULL, *pid = NULL;
+
+        if (!service)
+                return;
+        a = create(service, "a", "tick", "");
+        b = create(service, "b", "tick", "");
+        call(service, a, "Start", NULL);
+        call(service, b, "Start", NULL);
+        assert_ticks(service, a);
+        assert_ticks(service, b);
+        pid = vm_get(service, a, "WorkerPID");
+        g_assert_cmpint(kill(atoi(pid), SIGKILL), ==, 0);
+        vm_await(service, a, "failed");
+        assert_ticks(service, b);
+        call(service, a, "Start", NULL);
+        assert_ticks(service, a);
+}
+
+static void test_consoles(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *vm = NULL, *more = NULL, *paths = NULL, *file = NULL;
+
+        if (!service)
+                return;
+        file = g_build_filename(service->dir, "console.log", NULL);
+        more =
+                        g_strdup_printf(", 'serial': <{'mode': <'pty'>}>, 'console': <{'mode': "
+                                        "<'file'>, 'file': <'%s'>}>",
+                                        file);
+        vm = create(service, "a", "tick", more);
+        call(service, vm, "Start", NULL);
+        assert_ticks(service, vm);
+        paths = vm_get(service, vm, "ConsolePaths");
+        g_assert_nonnull(strstr(paths, "/dev/pts/"));
+        g_assert_nonnull(strstr(paths, file));
+        call(service, vm, "PowerOff", NULL);
+        vm_await(service, vm, "shutdown");
+}
+
+static void test_not_a_kernel(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *vm = NULL;
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = NULL;
+
+        if (!service)
+                return;
+        vm = vm_create(service, "a", NULL, NULL);
+        reply = vm_try(service, vm, "Start", NULL, &error);
+        assert_names(error, CHV_ERROR_IMAGE, "kernel");
+        vm_await(service, vm, "created");
+}
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/guest/not-a-kernel", test_not_a_kernel);
+        g_test_add_func("/guest/life", test_life);
+        g_test_add_func("/guest/starts-paused", test_starts_paused);
+        g_test_add_func("/guest/powers-off", test_guest_powers_off);
+        g_test_add_func("/guest/resets", test_guest_resets);
+        g_test_add_func("/guest/neighbour", test_neighbour);
+        g_test_add_func("/guest/consoles", test_consoles);
+        return g_test_run();
+}
