@@ -209,6 +209,10 @@ void service_stop(Service *service) {
         if (g_subprocess_get_if_signaled(service->chvd) &&
             g_subprocess_get_term_sig(service->chvd) != SIGKILL)
                 g_error("chvd died of signal %d", g_subprocess_get_term_sig(service->chvd));
+        /* Sanitizers have exit statuses of their own. */
+        if (g_subprocess_get_if_exited(service->chvd) &&
+            g_subprocess_get_exit_status(service->chvd) > 1)
+                g_error("chvd exited with %d", g_subprocess_get_exit_status(service->chvd));
         g_object_unref(service->chvd);
         g_dbus_connection_signal_unsubscribe(service->bus, service->subscription);
         g_object_unref(service->bus);

@@ -68,12 +68,18 @@ static void end(const char *state, const char *name, const char *reason, int wit
         g_main_loop_quit(loop);
 }
 
+/* Dies of the signal, sanitizers or not. */
+static void crash(void) {
+        (void) signal(SIGSEGV, SIG_DFL);
+        (void) raise(SIGSEGV);
+}
+
 /* True: the call is not to be answered as usual. */
 static gboolean misbehaves(GDBusMethodInvocation *invocation) {
         const char *method = g_dbus_method_invocation_get_method_name(invocation);
 
         if (told("crash-on-%s", method))
-                (void) raise(SIGSEGV);
+                crash();
         if (told("fails-on-%s", method)) {
                 g_dbus_method_invocation_return_value(invocation, NULL);
                 end("failed", "failed", "the guest broke the machine", EXIT_FAILURE);
@@ -182,7 +188,7 @@ static gboolean misboots(GDBusMethodInvocation *invocation) {
                 return true;
         }
         if (told("%s", "boot-crash"))
-                (void) raise(SIGSEGV);
+                crash();
         if (told("%s", "boot-garbage")) {
                 static const char garbage[] = "l\1\0\1\377\377\377\377 this is no message at all";
 
