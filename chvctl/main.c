@@ -5,9 +5,11 @@
 
 #include <locale.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "chvctl/arguments.h"
 #include "chvctl/bus.h"
+#include "chvctl/complete.h"
 #include "chvctl/fail.h"
 #include "chvctl/help.h"
 
@@ -19,6 +21,8 @@ int main(int argc, char **argv) {
 
         (void) setlocale(LC_ALL, "");
         g_set_prgname("chvctl");
+        if (argc > 1 && strcmp(argv[1], "__complete") == 0)
+                return complete(argv + 2);
         if (!arguments_parse(argv, &options, &command, &error))
                 return (int) fail(&options, NULL, error);
         if (options.help) {
