@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-FileCopyrightText: The chvd developers
+# SPDX-License-Identifier: Apache-2.0
+# The Debian packages: installed, the bus starts the service when somebody asks for it and a VM runs; an upgrade leaves
+# it running; removed, nothing of it runs; purged, nothing of it is left.
+. "$(dirname "$0")/../lib.sh"
+
+packages=$(dirname "$stage")/packages
+ls "$packages"/chvd_*.deb >/dev/null 2>&1 || skip "no packages in $packages: run ./dev package"
+debs=("$packages"/*.deb)
+mkdir -p "$work"
+
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 "$@" >"$work/apt.log" 2>&1; }
+
+# Everything but what dpkg and apt write down about themselves, and what the test makes.
+files() {
+    find / -xdev \( -path /proc -o -path /tmp -o -path "$work" -o -path /var/lib/dpkg -o -path /var/log -o \
+        -path /var/cache -o -path /var/lib/apt \) -prune -o -print | grep -v -e '^/etc/g\(roup\|shadow\)-$' | sort
+    ls -d /run/chvd* /run/systemd/system/chv* 2>/dev/null || true
+    cat /etc/group /etc/passwd
+}
+
+files >"$work/before"
+apt install --no-install-recommends "${debs[@]}"
+dpkg --verify chvd chvctl chvd-dev | grep -v ' /usr/share/\(doc\|man\)/' && fail "files are not as packaged"
+[ "$(systemctl is-enabled chvd)" = enabled ] || fail "not enabled"
+getent group chvd >/dev/null || fail "there is no group chvd"
+
+systemctl stop chvd
+chvctl version | grep -q '^chvd [0-9]' || fail "the bus does not start the service"
+[ "$(systemctl show -P ActiveState chvd)" = active ] || fail "not started as a unit"
+[ "$(systemctl show -P Slice chvd)" = chv.slice ] || fail "not in its slice"
+
+create vm 6.12 vmlinux "$(cmdline '' halt)"
+chvctl start vm
+await_text 90 vm 'chv-init: up'
+pid=$(property vm WorkerPID)
+
+apt install --reinstall --no-install-recommends "${debs[@]}"
+[ "$(property vm State) $(property vm WorkerPID)" = "running $pid" ] || fail "the upgrade disturbed a VM"
+[ -d "/proc/$pid" ] || fail "the upgrade ended a VM"
+
+apt remove chvd chvctl chvd-dev
+! pgrep -x 'chvd|chv-vmm' || fail "something of it still runs"
+! busctl call --timeout=5 $manager /org/cloudhypervisor/Manager org.freedesktop.DBus.Peer Ping 2>/dev/null ||
+    fail "the bus still starts it"
+[ -d /var/lib/chvd ] || fail "removing the package removed what it keeps"
+[ ! -e /run/chvd ] || fail "/run/chvd is left"
+
+dpkg --purge chvd chvctl chvd-dev >"$work/dpkg.log" 2>&1
+files >"$work/after"
+diff "$work/before" "$work/after" >"$work/diff.log" || fail "left behind: what diff shows with >"
