@@ -219,7 +219,7 @@ void chvd_broker_open_async(
                 GCancellable *cancellable,
                 GAsyncReadyCallback callback,
                 gpointer data) {
-        g_autoptr(GTask) task = g_task_new(/* source= */ NULL, cancellable, callback, data);
+        g_autoptr(GTask) task = g_task_new(/* source_object= */ NULL, cancellable, callback, data);
         Request *request = g_new0(Request, 1);
 
         request->definition = chvd_definition_ref(definition);

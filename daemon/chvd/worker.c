@@ -185,13 +185,13 @@ static void on_connected(GObject *source, GAsyncResult *result, gpointer data) {
                         worker->connection,
                         /* sender= */ NULL, VMM_INTERFACE, "Event", VMM_PATH,
                         /* arg0= */ NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_event, worker,
-                        /* destroy= */ NULL);
+                        /* user_data_free_func= */ NULL);
         worker->properties_signal = g_dbus_connection_signal_subscribe(
                         worker->connection,
                         /* sender= */ NULL, "org.freedesktop.DBus.Properties", "PropertiesChanged",
                         VMM_PATH,
                         /* arg0= */ NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_properties, worker,
-                        /* destroy= */ NULL);
+                        /* user_data_free_func= */ NULL);
         (void) g_signal_connect(worker->connection, "closed", G_CALLBACK(on_closed), worker);
         g_dbus_connection_start_message_processing(worker->connection);
         worker->ready = true;
