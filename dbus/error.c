@@ -25,6 +25,9 @@ static const GDBusErrorEntry entries[] = {
         { CHV_ERROR_WORKER_DIED, "org.cloudhypervisor.Error.WorkerDied" },
         { CHV_ERROR_TIMED_OUT, "org.cloudhypervisor.Error.TimedOut" },
         { CHV_ERROR_CANCELLED, "org.cloudhypervisor.Error.Cancelled" },
+        /* The D-Bus specification's own, which clients know what to do about. */
+        { CHV_ERROR_NEEDS_INTERACTION,
+          "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired" },
 };
 
 G_STATIC_ASSERT(G_N_ELEMENTS(entries) == CHV_ERROR_MAX);

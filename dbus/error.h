@@ -25,5 +25,6 @@ typedef enum {
         CHV_ERROR_WORKER_DIED, /* WorkerDied: the VM's process ended */
         CHV_ERROR_TIMED_OUT,   /* TimedOut */
         CHV_ERROR_CANCELLED,   /* Cancelled */
+        CHV_ERROR_NEEDS_INTERACTION, /* org.freedesktop.DBus.Error.InteractiveAuthorizationRequired: again, and let somebody be asked */
         CHV_ERROR_MAX,
 } ChvError;

@@ -16,7 +16,10 @@ static void test_errors_cross_the_bus(void) {
                 g_autofree char *name = g_dbus_error_encode_gerror(error);
                 g_autoptr(GError) back = NULL;
 
-                g_assert_true(g_str_has_prefix(name, "org.cloudhypervisor.Error."));
+                g_assert_true(g_str_has_prefix(
+                                name, code == CHV_ERROR_NEEDS_INTERACTION
+                                                      ? "org.freedesktop.DBus.Error.Interactive"
+                                                      : "org.cloudhypervisor.Error."));
                 back = g_dbus_error_new_for_dbus_error(name, "the reason");
                 g_assert_error(back, CHV_ERROR, code);
                 g_assert_true(g_dbus_error_strip_remote_error(back));
