@@ -6,9 +6,10 @@
  * refused, whatever the caller, so a new method stays shut until somebody has decided. The gate (gate.c) asks here
  * before any handler runs.
  *
- * The answer may need the bus (who is the caller?), so it is asynchronous from end to end. The rule: in session
- * mode the service's own user may do everything and nobody else anything; in system mode open rows are for all, root
- * may do everything, and a VM's owner everything to that VM. What has no owner yet, such as creating, is root's.
+ * The answer may need the bus (who is the caller? what does polkit say?), so it is asynchronous from end to end. The
+ * rule: in session mode the service's own user may do everything and nobody else anything; in system mode open rows
+ * are for all, root may do everything, a VM's owner what the row says of that VM, and everything else is polkit's to
+ * decide. docs/authority.md has the same table for people, and a test that holds it against this one.
  */
 
 #include "daemon/chvd/authority.h"
@@ -16,6 +17,8 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "daemon/chvd/polkit.h"
+#include "daemon/chvd/quota.h"
 #include "dbus/error.h"
 
 #define MANAGER "org.cloudhypervisor.Manager"
@@ -30,31 +33,52 @@
 #define CONSOLE "org.cloudhypervisor.vm-console"
 #define INSPECT "org.cloudhypervisor.vm-inspect"
 
+#define OPEN NULL, false
+#define OWNERS(action) action, true
+#define ASKED(action) action, false
+
+/* One row a line: what does not fit is a reason to shorten names, not to break lines. */
+/* clang-format off */
 static const ChvdAuthorityRow rows[] = {
-        { MANAGER, "CreateVM", CREATE },  { MANAGER, "GetVM", NULL },
-        { MANAGER, "ListVMs", NULL },     { MANAGER, "CheckConfig", NULL },
-        { VM, "Start", OPERATE },         { VM, "Shutdown", OPERATE },
-        { VM, "PowerOff", OPERATE },      { VM, "Reboot", OPERATE },
-        { VM, "Reset", OPERATE },         { VM, "Pause", OPERATE },
-        { VM, "Resume", OPERATE },        { VM, "NMI", OPERATE },
-        { VM, "Delete", DELETE },         { VM, "Resize", CONFIGURE },
-        { VM, "AddDevice", CONFIGURE },   { VM, "RemoveDevice", CONFIGURE },
-        { VM, "GetCounters", INSPECT },   { VM, "OpenConsole", CONSOLE },
-        { VM, "ResizeConsole", CONSOLE }, { DEVICE, "Update", CONFIGURE },
-        { DEVICE, "Remove", CONFIGURE },  { DEVICE, "GetCounters", INSPECT },
-        { JOB, "Cancel", OPERATE },
+        { MANAGER, "CreateVM", ASKED(CREATE) },
+        { MANAGER, "GetVM", OPEN },
+        { MANAGER, "ListVMs", OPEN },
+        { MANAGER, "CheckConfig", OPEN },
+        { VM, "Start", OWNERS(OPERATE) },
+        { VM, "Shutdown", OWNERS(OPERATE) },
+        { VM, "PowerOff", OWNERS(OPERATE) },
+        { VM, "Reboot", OWNERS(OPERATE) },
+        { VM, "Reset", OWNERS(OPERATE) },
+        { VM, "Pause", OWNERS(OPERATE) },
+        { VM, "Resume", OWNERS(OPERATE) },
+        { VM, "NMI", OWNERS(OPERATE) },
+        { VM, "Delete", OWNERS(DELETE) },
+        { VM, "Resize", OWNERS(CONFIGURE) },
+        { VM, "AddDevice", OWNERS(CONFIGURE) },
+        { VM, "RemoveDevice", OWNERS(CONFIGURE) },
+        { VM, "GetCounters", OWNERS(INSPECT) },
+        { VM, "OpenConsole", OWNERS(CONSOLE) },
+        { VM, "ResizeConsole", OWNERS(CONSOLE) },
+        { DEVICE, "Update", OWNERS(CONFIGURE) },
+        { DEVICE, "Remove", OWNERS(CONFIGURE) },
+        { DEVICE, "GetCounters", OWNERS(INSPECT) },
+        { JOB, "Cancel", OWNERS(OPERATE) },
 };
+/* clang-format on */
 
 struct ChvdAuthority {
         bool session;
+        ChvdQuota *quota; /* borrowed */
 };
 
+/* A call that is being judged. */
 typedef struct {
-        bool session;
+        ChvdAuthority *authority;    /* borrowed: it outlives the main loop */
         const ChvdAuthorityRow *row; /* NULL: none */
+        const char *action;          /* what polkit is asked; NULL: nothing */
         char *method;                /* with its interface, for messages */
         ChvdSubject subject;
-        char *vm; /* owns subject.vm */
+        char *vm, *device; /* own those of subject */
         uid_t caller;
 } Check;
 
@@ -63,13 +87,15 @@ static void check_free(gpointer data) {
 
         g_free(check->method);
         g_free(check->vm);
+        g_free(check->device);
         g_free(check);
 }
 
-ChvdAuthority *chvd_authority_new(bool session) {
+ChvdAuthority *chvd_authority_new(bool session, ChvdQuota *quota) {
         ChvdAuthority *authority = g_new0(ChvdAuthority, 1);
 
         authority->session = session;
+        authority->quota = quota;
         return authority;
 }
 
@@ -97,24 +123,90 @@ bool chvd_authority_permits(
                 return caller == self;
         if (!row->action || caller == 0)
                 return true;
-        return subject->owned && subject->owner == caller;
+        return row->owner && subject->owned && subject->owner == caller;
+}
+
+static void deny(GTask *task, int code, const char *why) {
+        Check *check = g_task_get_task_data(task);
+
+        g_task_return_new_error(
+                        task, CHV_ERROR, code, "uid %u may not call %s%s%s%s%s%s: %s",
+                        check->caller, check->method, check->vm ? " of VM '" : "", check->vm ?: "",
+                        check->vm ? "'" : "", check->action ? ", action " : "", check->action ?: "",
+                        why);
+}
+
+static void on_polkit(GObject *source, GAsyncResult *result, gpointer data) {
+        g_autoptr(GTask) task = data;
+        Check *check = g_task_get_task_data(task);
+        g_autoptr(GError) error = NULL;
+
+        chvd_quota_release(check->authority->quota, CHVD_CHARGE_QUESTION, check->caller);
+        if (chvd_polkit_ask_finish(result, &error))
+                g_task_return_boolean(task, true);
+        else
+                deny(task, error->code, error->message);
+}
+
+static bool may_interact(GDBusMethodInvocation *invocation) {
+        GDBusMessage *message = g_dbus_method_invocation_get_message(invocation);
+
+        return g_dbus_message_get_flags(message) &
+               G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION;
+}
+
+static void ask(GTask *task) {
+        Check *check = g_task_get_task_data(task);
+        GDBusMethodInvocation *invocation = g_task_get_source_object(task);
+        const char *sender = g_dbus_method_invocation_get_sender(invocation);
+        g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+        g_auto(GStrv) details = NULL;
+        g_autoptr(GError) error = NULL;
+        ChvdPolkitQuestion question;
+
+        if (!sender)
+                return deny(task, CHV_ERROR_ACCESS_DENIED, "polkit knows callers by their bus");
+        if (!chvd_quota_charge(
+                            check->authority->quota, CHVD_CHARGE_QUESTION, check->caller, &error))
+                return g_task_return_error(task, g_steal_pointer(&error));
+
+        g_strv_builder_add_many(
+                        builder, "verb", g_dbus_method_invocation_get_method_name(invocation),
+                        NULL);
+        if (check->vm)
+                g_strv_builder_add_many(builder, "vm", check->vm, NULL);
+        if (check->device)
+                g_strv_builder_add_many(builder, "device", check->device, NULL);
+        if (check->subject.owned) {
+                g_autofree char *owner = g_strdup_printf("%u", check->subject.owner);
+
+                g_strv_builder_add_many(builder, "owner", owner, NULL);
+        }
+        details = g_strv_builder_end(builder);
+        question = (ChvdPolkitQuestion){
+                .bus = g_dbus_method_invocation_get_connection(invocation),
+                .sender = sender,
+                .action = check->action,
+                .interactive = may_interact(invocation),
+                .details = (const char *const *) details,
+        };
+        chvd_polkit_ask_async(&question, on_polkit, g_object_ref(task));
 }
 
 static void decide(GTask *task, uid_t caller) {
         Check *check = g_task_get_task_data(task);
+        bool session = check->authority->session;
 
         check->caller = caller;
-        if (chvd_authority_permits(check->session, getuid(), caller, check->row, &check->subject))
+        if (chvd_authority_permits(session, getuid(), caller, check->row, &check->subject))
                 return g_task_return_boolean(task, true);
         if (!check->row)
                 return g_task_return_new_error(
                                 task, CHV_ERROR, CHV_ERROR_ACCESS_DENIED,
                                 "%s is not open to anybody", check->method);
-        g_task_return_new_error(
-                        task, CHV_ERROR, CHV_ERROR_ACCESS_DENIED,
-                        "uid %u may not call %s%s%s%s (%s)", caller, check->method,
-                        check->vm ? " of VM '" : "", check->vm ?: "", check->vm ? "'" : "",
-                        check->row->action ?: "only the service's own user may");
+        if (session)
+                return deny(task, CHV_ERROR_ACCESS_DENIED, "only the service's own user may");
+        ask(task);
 }
 
 static void on_uid(GObject *source, GAsyncResult *result, gpointer data) {
@@ -132,6 +224,30 @@ static void on_uid(GObject *source, GAsyncResult *result, gpointer data) {
         decide(task, uid);
 }
 
+static GTask *
+check_new(ChvdAuthority *authority,
+          GDBusMethodInvocation *invocation,
+          const char *action,
+          const ChvdSubject *subject,
+          GAsyncReadyCallback callback,
+          gpointer data) {
+        GTask *task = g_task_new(invocation, /* cancellable= */ NULL, callback, data);
+        Check *check = g_new0(Check, 1);
+
+        check->authority = authority;
+        check->action = action;
+        check->method = g_strdup_printf(
+                        "%s.%s", g_dbus_method_invocation_get_interface_name(invocation),
+                        g_dbus_method_invocation_get_method_name(invocation));
+        check->vm = g_strdup(subject->vm);
+        check->device = g_strdup(subject->device);
+        check->subject = *subject;
+        check->subject.vm = check->vm;
+        check->subject.device = check->device;
+        g_task_set_task_data(task, check, check_free);
+        return task;
+}
+
 void chvd_authority_check_async(
                 ChvdAuthority *authority,
                 GDBusMethodInvocation *invocation,
@@ -142,18 +258,14 @@ void chvd_authority_check_async(
         const char *method = g_dbus_method_invocation_get_method_name(invocation);
         const char *sender = g_dbus_method_invocation_get_sender(invocation);
         GDBusConnection *bus = g_dbus_method_invocation_get_connection(invocation);
-        g_autoptr(GTask) task = g_task_new(invocation, /* cancellable= */ NULL, callback, data);
-        Check *check = g_new0(Check, 1);
+        const ChvdAuthorityRow *row = chvd_authority_row(interface, method);
+        g_autoptr(GTask) task = check_new(
+                        authority, invocation, row ? row->action : NULL, subject, callback, data);
+        Check *check = g_task_get_task_data(task);
         GCredentials *peer;
         uid_t uid;
 
-        check->session = authority->session;
-        check->row = chvd_authority_row(interface, method);
-        check->method = g_strdup_printf("%s.%s", interface, method);
-        check->vm = g_strdup(subject->vm);
-        check->subject = *subject;
-        check->subject.vm = check->vm;
-        g_task_set_task_data(task, check, check_free);
+        check->row = row;
 
         if (sender) {
                 g_dbus_connection_call(
@@ -174,6 +286,23 @@ void chvd_authority_check_async(
                                 task, CHV_ERROR, CHV_ERROR_ACCESS_DENIED,
                                 "the caller's uid is not known");
         decide(task, uid);
+}
+
+void chvd_authority_check_action_async(
+                ChvdAuthority *authority,
+                GDBusMethodInvocation *invocation,
+                uid_t caller,
+                const char *action,
+                const ChvdSubject *subject,
+                GAsyncReadyCallback callback,
+                gpointer data) {
+        g_autoptr(GTask) task = check_new(authority, invocation, action, subject, callback, data);
+        Check *check = g_task_get_task_data(task);
+
+        check->caller = caller;
+        if (authority->session || caller == 0)
+                return g_task_return_boolean(task, true);
+        ask(task);
 }
 
 bool chvd_authority_check_finish(

@@ -4,6 +4,7 @@
 
 #include <gio/gio.h>
 #include <gio/gunixfdlist.h>
+#include <stdbool.h>
 
 #include "daemon/chvd/fd-set.h"
 #include "dbus/config.h"
@@ -25,6 +26,8 @@ ChvdDefinition *chvd_definition_new(
                 GVariant *handles,
                 GUnixFDList *list,
                 GError **error);
+/* Whether chvd would open, make or attach to something of the host for it that its creator did not pass, beyond the host's randomness. */
+bool chvd_definition_names_host(const ChvdDefinition *definition);
 ChvdDefinition *chvd_definition_ref(ChvdDefinition *definition);
 void chvd_definition_unref(ChvdDefinition *definition);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdDefinition, chvd_definition_unref)

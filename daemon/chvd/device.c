@@ -27,13 +27,14 @@ typedef struct {
         GDBusMethodInvocation *invocation;
 } CountersCall;
 
-static void subject(gpointer data, ChvdSubject *ret_subject) {
+static void subject(gpointer data, GDBusMethodInvocation *invocation, ChvdSubject *ret_subject) {
         ChvdDevice *device = data;
 
         *ret_subject = (ChvdSubject){
                 .vm = chvd_vm_name(device->vm),
                 .owned = true,
                 .owner = chvd_vm_owner(device->vm),
+                .device = chv_device_get_id(device->skeleton),
         };
 }
 

@@ -8,8 +8,9 @@
  * such door: it is emitted in a thread for each call, where the state of VMs may not be read and calls lose their
  * order.)
  *
- * Calls of one sender stay in order, because the bus answers in order. While the answer is awaited the object may have
- * gone: then the caller hears NoSuchVM.
+ * Calls of one sender stay in order, because the bus answers in order; only a call that polkit is asked about may be
+ * overtaken, as a person may have to type a password for it. While the answer is awaited the object may have gone: then
+ * the caller hears NoSuchVM, even when there is a new one of that name, which nobody was asked about.
  */
 
 #include "daemon/chvd/gate.h"
@@ -79,7 +80,7 @@ on_method_call(GDBusConnection *connection,
 
         passage->authority = gate->authority;
         passage->skeleton = g_object_ref(skeleton);
-        gate->subject(gate->data, &subject);
+        gate->subject(gate->data, invocation, &subject);
         chvd_authority_check_async(gate->authority, invocation, &subject, on_checked, passage);
 }
 

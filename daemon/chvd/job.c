@@ -33,7 +33,7 @@ struct ChvdJob {
         GArray *waiters; /* Waiter */
 };
 
-static void subject(gpointer data, ChvdSubject *ret_subject) {
+static void subject(gpointer data, GDBusMethodInvocation *invocation, ChvdSubject *ret_subject) {
         ChvdJob *job = data;
 
         *ret_subject = (ChvdSubject){ .vm = job->vm, .owned = true, .owner = job->owner };

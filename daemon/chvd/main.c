@@ -76,10 +76,16 @@ static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) 
 static GDBusConnection *connect_to_bus(const Options *options, GError **error) {
         g_autofree char *address = g_strdup(options->address);
 
+        if (!options->session) {
+                /* polkit's library knows only the system bus, and a caller's name means something on its own bus alone:
+                 * the bus that is served is the system bus, wherever it is. */
+                if (address)
+                        (void) g_setenv("DBUS_SYSTEM_BUS_ADDRESS", address, /* overwrite= */ true);
+                return g_bus_get_sync(G_BUS_TYPE_SYSTEM, /* cancellable= */ NULL, error);
+        }
         if (!address)
                 address = g_dbus_address_get_for_bus_sync(
-                                options->session ? G_BUS_TYPE_SESSION : G_BUS_TYPE_SYSTEM,
-                                /* cancellable= */ NULL, error);
+                                G_BUS_TYPE_SESSION, /* cancellable= */ NULL, error);
         if (!address)
                 return NULL;
         return g_dbus_connection_new_for_address_sync(
@@ -103,9 +109,9 @@ static bool set_up(Program *program, const Options *options, GError **error) {
                 .worker_path = options->worker,
                 .kvm_path = options->kvm,
                 .objects = g_dbus_object_manager_server_new(CHVD_PATH),
-                .authority = chvd_authority_new(options->session),
                 .quota = chvd_quota_new(),
         };
+        program->context.authority = chvd_authority_new(options->session, program->context.quota);
         program->manager = chvd_manager_new(&program->context);
         g_dbus_object_manager_server_set_connection(program->context.objects, program->bus);
         if (options->replace)

@@ -33,6 +33,20 @@ struct ChvdManager {
         gpointer stopped_data;
 };
 
+/* A CreateVM. */
+typedef struct {
+        ChvdManager *manager;
+        GDBusMethodInvocation *invocation;
+        ChvdDefinition *definition;
+        bool transient, start;
+} Request;
+
+static void request_free(Request *request) {
+        g_clear_pointer(&request->definition, chvd_definition_unref);
+        g_free(request);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Request, request_free)
+
 /* A CreateVM that also starts. */
 typedef struct {
         ChvdVm *vm;
@@ -40,7 +54,15 @@ typedef struct {
         GDBusMethodInvocation *invocation;
 } Creation;
 
-static void subject(gpointer data, ChvdSubject *ret_subject) {
+/* What is to be created has a name, if that is one, and no owner yet. */
+static void subject(gpointer data, GDBusMethodInvocation *invocation, ChvdSubject *ret_subject) {
+        const char *name;
+
+        if (!g_str_equal(g_dbus_method_invocation_get_method_name(invocation), "CreateVM"))
+                return;
+        g_variant_get_child(g_dbus_method_invocation_get_parameters(invocation), 0, "&s", &name);
+        if (chv_name_valid(name, /* error= */ NULL))
+                ret_subject->vm = name;
 }
 
 /* A snapshot: a VM may leave the table while its caller walks over them. */
@@ -152,6 +174,39 @@ static bool may_create(ChvdManager *manager, const char *name, uid_t caller, GEr
         return chvd_quota_charge(manager->context->quota, CHVD_CHARGE_VM, caller, error);
 }
 
+static void create(ChvdManager *manager, Request *request) {
+        uid_t caller = chvd_gate_caller(request->invocation);
+        g_autoptr(GError) error = NULL;
+        ChvdVm *vm;
+
+        if (!may_create(manager, request->definition->name, caller, &error)) {
+                (void) refuse(request->invocation, error);
+                return;
+        }
+        vm =
+                        chvd_vm_new(manager->context, &vm_hooks, manager, request->definition,
+                                    caller, request->transient || request->start);
+        (void) g_hash_table_insert(manager->vms, (gpointer) chvd_vm_name(vm), vm);
+        if (request->start)
+                (void) create_and_start(vm, request->invocation, request->transient);
+        else
+                chv_manager_complete_create_vm(
+                                manager->skeleton, request->invocation, /* fd_list= */ NULL,
+                                chvd_vm_path(vm));
+}
+
+static void on_host_access(GObject *source, GAsyncResult *result, gpointer data) {
+        g_autoptr(Request) request = data;
+        g_autoptr(GError) error = NULL;
+        uid_t caller;
+
+        if (chvd_authority_check_finish(
+                            request->manager->context->authority, result, &caller, &error))
+                create(request->manager, request);
+        else
+                (void) refuse(request->invocation, error);
+}
+
 static gboolean
 on_create_vm(ChvManager *skeleton,
              GDBusMethodInvocation *invocation,
@@ -162,27 +217,28 @@ on_create_vm(ChvManager *skeleton,
              GVariant *options,
              ChvdManager *manager) {
         static const char *const known[] = { "transient", "b", "start", "b", NULL };
-        uid_t caller = chvd_gate_caller(invocation);
-        g_autoptr(ChvdDefinition) definition = NULL;
+        g_autoptr(Request) request = g_new0(Request, 1);
         g_autoptr(GError) error = NULL;
-        bool transient, start;
-        ChvdVm *vm;
+        ChvdSubject subject;
 
         if (!chvd_options_check(options, known, &error))
                 return refuse(invocation, error);
-        definition = chvd_definition_new(name, config, fds, list, &error);
-        if (!definition || !may_create(manager, name, caller, &error))
+        request->definition = chvd_definition_new(name, config, fds, list, &error);
+        if (!request->definition)
                 return refuse(invocation, error);
-
-        transient = chvd_options_bool(options, "transient", false);
-        start = chvd_options_bool(options, "start", false);
-        vm =
-                        chvd_vm_new(manager->context, &vm_hooks, manager, definition, caller,
-                                    transient || start);
-        (void) g_hash_table_insert(manager->vms, (gpointer) chvd_vm_name(vm), vm);
-        if (start)
-                return create_and_start(vm, invocation, transient);
-        chv_manager_complete_create_vm(skeleton, invocation, /* fd_list= */ NULL, chvd_vm_path(vm));
+        request->manager = manager;
+        request->invocation = invocation;
+        request->transient = chvd_options_bool(options, "transient", false);
+        request->start = chvd_options_bool(options, "start", false);
+        if (!chvd_definition_names_host(request->definition)) {
+                create(manager, request);
+                return true;
+        }
+        subject = (ChvdSubject){ .vm = name };
+        chvd_authority_check_action_async(
+                        manager->context->authority, invocation, chvd_gate_caller(invocation),
+                        CHVD_ACTION_HOST_ACCESS, &subject, on_host_access,
+                        g_steal_pointer(&request));
         return true;
 }
 

@@ -17,6 +17,7 @@ static const struct {
 } limits[] = {
         [CHVD_CHARGE_VM] = { "virtual machines", 1024, 4096 },
         [CHVD_CHARGE_JOB] = { "running jobs", 256, 2048 },
+        [CHVD_CHARGE_QUESTION] = { "calls that wait for polkit", 32, 512 },
 };
 
 G_STATIC_ASSERT(G_N_ELEMENTS(limits) == CHVD_CHARGE_MAX);

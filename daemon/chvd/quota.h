@@ -12,6 +12,7 @@
 typedef enum {
         CHVD_CHARGE_VM,
         CHVD_CHARGE_JOB,
+        CHVD_CHARGE_QUESTION, /* to polkit */
         CHVD_CHARGE_MAX,
 } ChvdCharge;
 

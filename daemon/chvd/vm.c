@@ -18,7 +18,7 @@
 #include "daemon/chvd/vm-private.h"
 #include "dbus/error.h"
 
-static void subject(gpointer data, ChvdSubject *ret_subject) {
+static void subject(gpointer data, GDBusMethodInvocation *invocation, ChvdSubject *ret_subject) {
         ChvdVm *vm = data;
 
         *ret_subject = (ChvdSubject){

@@ -22,7 +22,9 @@ static const char bus_config[] =
                 "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN\""
                 " \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">"
                 "<busconfig><listen>unix:path=%s/bus</listen><auth>EXTERNAL</auth>"
-                "<policy context=\"default\"><allow user=\"*\"/>%s</policy>%s</busconfig>";
+                "<policy context=\"default\"><allow user=\"*\"/>%s</policy>"
+                "<policy user=\"root\"><allow own=\"org.freedesktop.PolicyKit1\"/></policy>"
+                "%s</busconfig>";
 
 static const char all_open[] = "<allow own=\"*\"/><allow send_type=\"method_call\"/>"
                                "<allow send_destination=\"*\"/><allow receive_sender=\"*\"/>";
@@ -32,7 +34,8 @@ static const char like_system[] = "<allow send_type=\"signal\"/><allow "
                                   "send_type=\"error\"/><allow receive_type=\"method_call\"/>"
                                   "<allow receive_type=\"method_return\"/><allow "
                                   "receive_type=\"error\"/><allow receive_type=\"signal\"/>"
-                                  "<allow send_destination=\"org.freedesktop.DBus\"/>";
+                                  "<allow send_destination=\"org.freedesktop.DBus\"/>"
+                                  "<allow send_destination=\"org.freedesktop.PolicyKit1\"/>";
 
 static const char *required(const char *variable) {
         const char *value = g_getenv(variable);
@@ -57,15 +60,32 @@ on_signal(GDBusConnection *bus,
                         g_strdup_printf("%s %s.%s %s", path, interface, name, arguments));
 }
 
-GDBusConnection *service_connect(Service *service) {
-        g_autoptr(GError) error = NULL;
-        GDBusConnection *bus = g_dbus_connection_new_for_address_sync(
+static GDBusConnection *connect_to(Service *service, GError **error) {
+        return g_dbus_connection_new_for_address_sync(
                         service->address,
                         G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
                                         G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
-                        NULL, NULL, &error);
+                        NULL, NULL, error);
+}
+
+GDBusConnection *service_connect(Service *service) {
+        g_autoptr(GError) error = NULL;
+        GDBusConnection *bus = connect_to(service, &error);
 
         g_assert_no_error(error);
+        return bus;
+}
+
+GDBusConnection *service_connect_as(Service *service, uid_t uid) {
+        g_autoptr(GError) error = NULL;
+        GDBusConnection *bus;
+
+        /* The bus asks the kernel who connects, once; the connection stays who it was. */
+        g_assert_cmpint(seteuid(uid), ==, 0);
+        bus = connect_to(service, &error);
+        g_assert_cmpint(seteuid(0), ==, 0);
+        if (!bus)
+                g_assert_error(error, G_IO_ERROR, G_IO_ERROR_CLOSED);
         return bus;
 }
 
@@ -243,7 +263,8 @@ static void on_answer(GObject *source, GAsyncResult *result, gpointer data) {
 }
 
 static GVariant *
-call_full(Service *service,
+call_full(GDBusConnection *bus,
+          GDBusCallFlags flags,
           const char *path,
           const char *interface,
           const char *method,
@@ -253,8 +274,8 @@ call_full(Service *service,
         Answer answer = { 0 };
 
         g_dbus_connection_call_with_unix_fd_list(
-                        service->bus, MANAGER, path, interface, method, params, NULL,
-                        G_DBUS_CALL_FLAGS_NONE, 60 * 1000, list, NULL, on_answer, &answer);
+                        bus, MANAGER, path, interface, method, params, NULL, flags, 60 * 1000, list,
+                        NULL, on_answer, &answer);
         while (!answer.done)
                 (void) g_main_context_iteration(NULL, true);
         g_clear_object(&answer.list);
@@ -270,7 +291,21 @@ service_call(Service *service,
              const char *method,
              GVariant *params,
              GError **error) {
-        return call_full(service, path, interface, method, params, NULL, error);
+        return call_full(
+                        service->bus, G_DBUS_CALL_FLAGS_NONE, path, interface, method, params, NULL,
+                        error);
+}
+
+GVariant *
+service_call_as(GDBusConnection *bus,
+                GDBusCallFlags flags,
+                const char *path,
+                const char *interface,
+                const char *method,
+                GVariant *params,
+                GUnixFDList *list,
+                GError **error) {
+        return call_full(bus, flags, path, interface, method, params, list, error);
 }
 
 static GVariant *parse(const char *type, const char *text) {
@@ -339,11 +374,11 @@ vm_create_full(Service *service,
         g_autoptr(GVariant) reply = NULL;
         char *path = NULL;
 
-        reply =
-                        call_full(service, MANAGER_PATH, MANAGER, "CreateVM",
-                                  g_variant_new("(s@a{sv}@a{sh}@a{sv})", name, owned,
-                                                fds ?: g_variant_new("a{sh}", NULL), dict),
-                                  list, error);
+        reply = call_full(
+                        service->bus, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH, MANAGER, "CreateVM",
+                        g_variant_new("(s@a{sv}@a{sh}@a{sv})", name, owned,
+                                      fds ?: g_variant_new("a{sh}", NULL), dict),
+                        list, error);
         if (reply)
                 g_variant_get(reply, "(o)", &path);
         return path;

@@ -28,6 +28,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Service, service_stop)
 
 /* Another client. */
 GDBusConnection *service_connect(Service *service);
+/* One that is somebody else; root only. NULL: the bus does not want him. */
+GDBusConnection *service_connect_as(Service *service, uid_t uid);
 pid_t service_pid(Service *service);
 /* chvd has ended; its wait status. */
 int service_wait(Service *service);
@@ -46,7 +48,17 @@ service_call(Service *service,
              const char *method,
              GVariant *params,
              GError **error);
-/* The same with options only, on a VM; Start, PowerOff and Reboot are waited for. */
+/* The same over any connection, with descriptors (NULL: none) and flags. */
+GVariant *
+service_call_as(GDBusConnection *bus,
+                GDBusCallFlags flags,
+                const char *path,
+                const char *interface,
+                const char *method,
+                GVariant *params,
+                GUnixFDList *list,
+                GError **error);
+/* With options only, on a VM; Start, PowerOff and Reboot are waited for. */
 GVariant *
 vm_try(Service *service, const char *vm, const char *method, const char *options, GError **error);
 /* Must succeed. */

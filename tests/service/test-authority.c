@@ -2,79 +2,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Proves who may do what on the system bus, under the D-Bus policy that is installed: everybody may list and look up,
- * root may do everything, another user nothing to what is not theirs, and nobody but root may own the name. Needs root,
- * to be somebody else.
+ * Proves who may do what on the system bus, under the D-Bus policy that is installed: that every method answers every
+ * kind of caller as the table of docs/authority.md says, what polkit is asked and that nothing but its yes counts as
+ * one, that a question ends with its caller, and that nobody but root may own the name. Needs root, to be others.
  */
 
-#include <grp.h>
-#include <stdlib.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <pwd.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/service/service.h"
+#include "tests/service/polkit.h"
 
+#define OWNER 1
+#define ANONYMOUS 65533
 #define NOBODY 65534
-#define AS_NOBODY "--as-nobody"
+#define DENIED 4 /* of the columns */
 
-/* Exit statuses of the other user's process. */
-enum {
-        ALLOWED,
-        DENIED,
-        OTHERWISE,
+typedef struct {
+        const char *head; /* of the table's column */
+        uid_t caller;
+        bool absent;
+        PolkitAnswer answer;
+} Column;
+
+static const Column columns[] = {
+        { "anonymous", ANONYMOUS, false, POLKIT_DENIES },
+        { "owner", OWNER, false, POLKIT_DENIES },
+        { "other", NOBODY, false, POLKIT_ASKS },
+        { "allowed", NOBODY, false, POLKIT_ALLOWS },
+        { "denied", NOBODY, false, POLKIT_DENIES },
+        { "no polkit", NOBODY, true, POLKIT_DENIES },
+        { "root", 0, true, POLKIT_DENIES },
 };
 
-static int outcome(const GError *error) {
-        if (!error)
-                return ALLOWED;
-        if (g_error_matches(error, CHV_ERROR, CHV_ERROR_ACCESS_DENIED) ||
-            g_error_matches(error, G_DBUS_ERROR, G_DBUS_ERROR_ACCESS_DENIED))
-                return DENIED;
-        g_printerr("%s\n", error->message);
-        return OTHERWISE;
-}
+static const struct {
+        const char *interface, *method, *arguments;
+} calls[] = {
+        { MANAGER, "CreateVM", "('new', {'payload': <{'kernel': <'/x'>}>}, @a{sh} {}, @a{sv} {})" },
+        { MANAGER, "GetVM", "('a',)" },
+        { MANAGER, "CheckConfig", "({'payload': <{'kernel': <'/x'>}>}, @a{sv} {})" },
+        { VM, "AddDevice", "('disk', @a{sv} {}, @a{sh} {}, @a{sv} {})" },
+        { VM, "RemoveDevice", "('x', @a{sv} {})" },
+        { VM, "OpenConsole", "('serial', @a{sv} {})" },
+        { VM, "ResizeConsole", "('serial', uint16 1, uint16 1, @a{sv} {})" },
+        { DEVICE, "Update", "(@a{sv} {}, @a{sv} {})" },
+};
 
-/* This program again, as somebody else: ADDRESS TO PATH INTERFACE METHOD ARGUMENTS. */
-static int be_nobody(char **argv) {
-        g_autoptr(GDBusConnection) bus = NULL;
-        g_autoptr(GVariant) arguments = NULL, reply = NULL;
+static GVariant *arguments_of(const char *interface, const char *method) {
+        const char *text = "(@a{sv} {},)";
         g_autoptr(GError) error = NULL;
+        GVariant *arguments;
 
-        (void) CHV_ERROR;
-        if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-            setresuid(NOBODY, NOBODY, NOBODY) < 0)
-                return OTHERWISE;
-        bus = g_dbus_connection_new_for_address_sync(
-                        argv[0],
-                        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
-                                        G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
-                        NULL, NULL, &error);
-        if (!bus)
-                return outcome(error) == ALLOWED ? OTHERWISE : outcome(error);
-        arguments = g_variant_parse(NULL, argv[5], NULL, NULL, &error);
+        for (unsigned i = 0; i < G_N_ELEMENTS(calls); i++)
+                if (g_str_equal(calls[i].interface, interface) &&
+                    g_str_equal(calls[i].method, method))
+                        text = calls[i].arguments;
+        arguments = g_variant_parse(NULL, text, NULL, NULL, &error);
         g_assert_no_error(error);
-        reply = g_dbus_connection_call_sync(
-                        bus, argv[1], argv[2], argv[3], argv[4], g_steal_pointer(&arguments), NULL,
-                        G_DBUS_CALL_FLAGS_NONE, -1, NULL, &error);
-        return outcome(error);
-}
-
-static int
-call_as_nobody(const char *address,
-               const char *to,
-               const char *path,
-               const char *interface,
-               const char *method,
-               const char *arguments) {
-        g_autoptr(GError) error = NULL;
-        g_autoptr(GSubprocess) other = g_subprocess_new(
-                        G_SUBPROCESS_FLAGS_NONE, &error, "/proc/self/exe", AS_NOBODY, address, to,
-                        path, interface, method, arguments, NULL);
-
-        g_assert_no_error(error);
-        g_assert_true(g_subprocess_wait(other, NULL, NULL));
-        g_assert_true(g_subprocess_get_if_exited(other));
-        return g_subprocess_get_exit_status(other);
+        return arguments;
 }
 
 static Service *start_system(void) {
@@ -87,90 +74,494 @@ static Service *start_system(void) {
         return service_start(extra);
 }
 
-static void test_nobody_is_refused(void) {
-        static const struct {
-                const char *interface, *method, *arguments;
-                int expected;
-        } cases[] = {
-                { MANAGER, "ListVMs", "(@a{sv} {},)", ALLOWED },
-                { MANAGER, "GetVM", "('a',)", ALLOWED },
-                { MANAGER, "CheckConfig", "({'payload': <{'kernel': <'/x'>}>}, @a{sv} {})",
-                  ALLOWED },
-                { MANAGER, "CreateVM",
-                  "('b', {'payload': <{'kernel': <'/x'>}>}, @a{sh} {}, @a{sv} {})", DENIED },
-                { VM, "Start", "(@a{sv} {},)", DENIED },
-                { VM, "Shutdown", "(@a{sv} {},)", DENIED },
-                { VM, "PowerOff", "(@a{sv} {},)", DENIED },
-                { VM, "Reboot", "(@a{sv} {},)", DENIED },
-                { VM, "Reset", "(@a{sv} {},)", DENIED },
-                { VM, "Pause", "(@a{sv} {},)", DENIED },
-                { VM, "Resume", "(@a{sv} {},)", DENIED },
-                { VM, "NMI", "(@a{sv} {},)", DENIED },
-                { VM, "Delete", "({'force': <true>},)", DENIED },
-                { VM, "Resize", "(@a{sv} {},)", DENIED },
-                { VM, "AddDevice", "('disk', @a{sv} {}, @a{sh} {}, @a{sv} {})", DENIED },
-                { VM, "RemoveDevice", "('x', @a{sv} {})", DENIED },
-                { VM, "GetCounters", "(@a{sv} {},)", DENIED },
-                { VM, "OpenConsole", "('serial', @a{sv} {})", DENIED },
-                { VM, "ResizeConsole", "('serial', uint16 1, uint16 1, @a{sv} {})", DENIED },
-                { DEVICE, "Update", "(@a{sv} {}, @a{sv} {})", DENIED },
-                { DEVICE, "Remove", "(@a{sv} {},)", DENIED },
-                { DEVICE, "GetCounters", "(@a{sv} {},)", DENIED },
-                { "org.freedesktop.DBus.Introspectable", "Introspect", "()", ALLOWED },
-                { "org.example.Other", "Method", "()", DENIED },
-        };
-        g_autoptr(Service) service = start_system();
-        g_autofree char *vm = NULL, *device = NULL;
+static Service *start_with_polkit(PolkitAnswer answer, Polkit **ret) {
+        Service *service;
+
+        if (g_str_equal(g_getenv("CHV_HAVE_POLKIT"), "0")) {
+                g_test_skip("built without polkit");
+                return NULL;
+        }
+        service = start_system();
+        if (service)
+                *ret = polkit_start(service, answer);
+        return service;
+}
+
+/* What a table's cell is about. */
+typedef struct {
+        Service *service;
+        Polkit *polkit;
+        GDBusConnection *clients[G_N_ELEMENTS(columns)], *owner;
+        unsigned made;
+} Table;
+
+static void table_clear(Table *table) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(columns); i++)
+                g_clear_object(&table->clients[i]);
+        g_clear_object(&table->owner);
+        polkit_stop(table->polkit);
+        service_stop(table->service);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Table, table_clear)
+
+static char *
+call_for_path(GDBusConnection *bus,
+              const char *path,
+              const char *interface,
+              const char *method,
+              GVariant *params) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = service_call_as(
+                        bus, G_DBUS_CALL_FLAGS_NONE, path, interface, method, params, NULL, &error);
+        char *got = NULL;
+
+        g_assert_no_error(error);
+        g_variant_get(reply, "(o)", &got);
+        return got;
+}
+
+static GVariant *creation(Service *service, const char *name, const char *words) {
+        return g_variant_new(
+                        "(s@a{sv}@a{sh}@a{sv})", name, service_config(service, words, NULL),
+                        g_variant_new("a{sh}", NULL), g_variant_new("a{sv}", NULL));
+}
+
+/* A VM of the owner's own making. */
+static char *create_as_owner(Table *table, const char *words) {
+        g_autofree char *name = g_strdup_printf("vm%u", table->made++);
+
+        return call_for_path(
+                        table->owner, MANAGER_PATH, MANAGER, "CreateVM",
+                        creation(table->service, name, words));
+}
+
+static char *object_for(Table *table, const char *interface, char **ret_vm) {
+        char *vm, *job;
+
+        *ret_vm = NULL;
+        if (g_str_equal(interface, MANAGER))
+                return g_strdup(MANAGER_PATH);
+        *ret_vm = vm = create_as_owner(table, g_str_equal(interface, JOB) ? "boot-hang" : NULL);
+        if (g_str_equal(interface, VM))
+                return g_strdup(vm);
+        job = call_for_path(table->owner, vm, VM, "Start", g_variant_new("(a{sv})", NULL));
+        if (g_str_equal(interface, JOB))
+                return job;
+        g_free(job);
+        vm_await(table->service, vm, "running");
+        return g_strconcat(vm, "/device/_5fdisk0", NULL);
+}
+
+static void remove_if_there(Service *service, const char *vm) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = NULL;
+
+        if (vm)
+                reply = vm_try(service, vm, "Delete", "{'force': <true>}", &error);
+}
+
+/* Whether the handler was reached; anything but an answer of the service fails the test. */
+static bool is_let_in(Table *table, unsigned column, const char *interface, const char *method) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = NULL;
+        g_autofree char *vm = NULL, *path = NULL, *asked = NULL;
+        bool let_in;
+
+        if (!table->polkit)
+                table->polkit = polkit_start(table->service, POLKIT_ALLOWS);
+        table->polkit->answer = POLKIT_ALLOWS;
+        path = object_for(table, interface, &vm);
+        asked = polkit_take_asked(table->polkit);
+        if (columns[column].absent)
+                g_clear_pointer(&table->polkit, polkit_stop);
+        else
+                table->polkit->answer = columns[column].answer;
+        if (!table->clients[column]) {
+                g_assert_cmpuint(columns[column].caller, ==, ANONYMOUS);
+                remove_if_there(table->service, vm);
+                return false;
+        }
+        reply = service_call_as(
+                        table->clients[column], G_DBUS_CALL_FLAGS_NONE, path, interface, method,
+                        arguments_of(interface, method), NULL, &error);
+        let_in = !g_error_matches(error, CHV_ERROR, CHV_ERROR_ACCESS_DENIED) &&
+                 !g_error_matches(error, CHV_ERROR, CHV_ERROR_NEEDS_INTERACTION);
+        if (error && error->domain != CHV_ERROR)
+                g_error("%s.%s: %s", interface, method, error->message);
+        if (!let_in && !strstr(error->message, method))
+                g_error("'%s' does not name %s", error->message, method);
+        remove_if_there(table->service, vm);
+        remove_if_there(table->service, "/org/cloudhypervisor/vm/new");
+        return let_in;
+}
+
+static void check_row(Table *table, char **cells) {
+        g_autofree char *interface = g_strconcat("org.cloudhypervisor.", cells[1], NULL);
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(columns); i++) {
+                /* A bus that lets a uid without a name in leaves it to polkit, which denies. */
+                bool unnamed = columns[i].caller == ANONYMOUS && table->clients[i];
+                const char *cell = cells[4 + (unnamed ? DENIED : i)];
+                bool let_in = is_let_in(table, i, interface, cells[2]);
+
+                if (!g_str_equal(cell, let_in ? "yes" : "no"))
+                        g_error("%s.%s by %s: the table says %s", interface, cells[2],
+                                columns[i].head, cell);
+        }
+}
+
+/* "| a | b |" → "", "a", "b", "". */
+static GStrv split_cells(const char *line) {
+        GStrv cells = g_strsplit(line, "|", -1);
+
+        for (char **cell = cells; *cell; cell++)
+                (void) g_strstrip(*cell);
+        return cells;
+}
+
+static void test_table(void) {
+        g_autofree char *text = NULL;
+        g_auto(GStrv) lines = NULL;
+        g_auto(Table) table = { 0 };
+        unsigned rows = 0;
+        bool inside = false;
+
+        table.service = start_with_polkit(POLKIT_ALLOWS, &table.polkit);
+        if (!table.service)
+                return;
+        g_assert_null(getpwuid(ANONYMOUS));
+        table.owner = service_connect_as(table.service, OWNER);
+        for (unsigned i = 0; i < G_N_ELEMENTS(columns); i++)
+                table.clients[i] = service_connect_as(table.service, columns[i].caller);
+        g_assert_true(g_file_get_contents(g_getenv("CHV_AUTHORITY_TABLE"), &text, NULL, NULL));
+        lines = g_strsplit(text, "\n", -1);
+        for (char **line = lines; *line; line++) {
+                g_auto(GStrv) cells = split_cells(*line);
+
+                if (g_str_has_prefix(*line, "| interface |")) {
+                        g_assert_cmpuint(g_strv_length(cells), ==, 5 + G_N_ELEMENTS(columns));
+                        for (unsigned i = 0; i < G_N_ELEMENTS(columns); i++)
+                                g_assert_cmpstr(cells[4 + i], ==, columns[i].head);
+                        inside = true;
+                } else if (inside && !g_str_has_prefix(*line, "|"))
+                        inside = false;
+                else if (inside && !g_str_has_prefix(*line, "|-")) {
+                        check_row(&table, cells);
+                        rows++;
+                }
+        }
+        g_assert_cmpuint(rows, >, 20);
+}
+
+static GVariant *
+start_as(GDBusConnection *bus, GDBusCallFlags flags, const char *vm, GError **error) {
+        return service_call_as(
+                        bus, flags, vm, VM, "Start", g_variant_new("(a{sv})", NULL), NULL, error);
+}
+
+static void expect_asked(Polkit *polkit, const char *expected) {
+        g_autofree char *asked = polkit_take_asked(polkit);
+
+        g_assert_cmpstr(asked, ==, expected);
+}
+
+static void test_details(void) {
+        g_autoptr(Polkit) polkit = NULL;
+        g_autoptr(Service) service = start_with_polkit(POLKIT_DENIES, &polkit);
+        g_autoptr(GDBusConnection) other = NULL;
+        g_autoptr(GVariant) reply = NULL;
+        g_autofree char *vm = NULL;
 
         if (!service)
                 return;
-        vm = vm_run(service, "a", NULL, NULL);
-        device = g_strconcat(vm, "/device/_5fdisk0", NULL);
-        for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
-                const char *path = g_str_equal(cases[i].interface, VM)       ? vm
-                                   : g_str_equal(cases[i].interface, DEVICE) ? device
-                                                                             : MANAGER_PATH;
-                int got =
-                                call_as_nobody(service->address, MANAGER, path, cases[i].interface,
-                                               cases[i].method, cases[i].arguments);
+        other = service_connect_as(service, NOBODY);
+        vm = vm_run(service, "web.1", NULL, NULL);
+        expect_asked(polkit, "");
+        reply = start_as(other, G_DBUS_CALL_FLAGS_NONE, vm, NULL);
+        expect_asked(polkit,
+                     "org.cloudhypervisor.vm-operate interactive=0 owner=0 verb=Start vm=web.1");
+        g_assert_cmpstr(polkit->subject, ==, g_dbus_connection_get_unique_name(other));
+        reply = start_as(other, G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION, vm, NULL);
+        expect_asked(polkit,
+                     "org.cloudhypervisor.vm-operate interactive=1 owner=0 verb=Start vm=web.1");
+        reply =
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE,
+                                        "/org/cloudhypervisor/vm/web_2e1/device/_5fdisk0", DEVICE,
+                                        "Remove", g_variant_new("(a{sv})", NULL), NULL, NULL);
+        expect_asked(polkit, "org.cloudhypervisor.vm-configure interactive=0 device=_disk0 owner=0 "
+                             "verb=Remove vm=web.1");
+        reply =
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH, MANAGER,
+                                        "CreateVM", creation(service, "new", NULL), NULL, NULL);
+        expect_asked(polkit, "org.cloudhypervisor.vm-create interactive=0 verb=CreateVM vm=new");
+        /* What is no name is not told as one. */
+        reply = service_call_as(
+                        other, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH, MANAGER, "CreateVM",
+                        creation(service, "a b\n$(x)", NULL), NULL, NULL);
+        expect_asked(polkit, "org.cloudhypervisor.vm-create interactive=0 verb=CreateVM");
+        g_assert_null(reply);
+}
 
-                if (got != cases[i].expected)
-                        g_error("%s.%s: %d, not %d", cases[i].interface, cases[i].method, got,
-                                cases[i].expected);
+static void test_only_yes_is_yes(void) {
+        static const struct {
+                PolkitAnswer answer;
+                GDBusCallFlags flags;
+                int code; /* -1: let in */
+                const char *says;
+        } cases[] = {
+                { POLKIT_DENIES, 0, CHV_ERROR_ACCESS_DENIED, "polkit says no" },
+                { POLKIT_DENIES, G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION,
+                  CHV_ERROR_ACCESS_DENIED, "polkit says no" },
+                { POLKIT_ASKS, 0, CHV_ERROR_NEEDS_INTERACTION, "does not allow to ask" },
+                { POLKIT_HAS_NO_AGENT, 0, CHV_ERROR_NEEDS_INTERACTION, "does not allow to ask" },
+                { POLKIT_HAS_NO_AGENT, G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION,
+                  CHV_ERROR_ACCESS_DENIED, "no agent" },
+                { POLKIT_IS_DISMISSED, G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION,
+                  CHV_ERROR_ACCESS_DENIED, "dismissed" },
+                { POLKIT_FAILS, 0, CHV_ERROR_ACCESS_DENIED, "the rules are on fire" },
+                { POLKIT_ASKS, G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION, -1, NULL },
+        };
+        g_autoptr(Polkit) polkit = NULL;
+        g_autoptr(Service) service = start_with_polkit(POLKIT_DENIES, &polkit);
+        g_autoptr(GDBusConnection) other = NULL;
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = NULL;
+        g_autofree char *vm = NULL;
+
+        if (!service)
+                return;
+        other = service_connect_as(service, NOBODY);
+        vm = vm_create(service, "a", NULL, NULL);
+        for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_clear_error(&error);
+                polkit->answer = cases[i].answer;
+                reply = start_as(other, cases[i].flags, vm, &error);
+                if (cases[i].code < 0) {
+                        g_assert_no_error(error);
+                        g_clear_pointer(&reply, g_variant_unref);
+                } else {
+                        assert_names(error, cases[i].code, cases[i].says);
+                        assert_names(error, cases[i].code, "org.cloudhypervisor.VM.Start");
+                        assert_names(error, cases[i].code, "org.cloudhypervisor.vm-operate");
+                }
         }
-        /* Nothing of that had an effect. */
-        g_assert_true(vm_exists(service, vm));
+        vm_await(service, vm, "running");
+        g_clear_pointer(&polkit, polkit_stop);
+        reply =
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, vm, VM, "PowerOff",
+                                        g_variant_new("(a{sv})", NULL), NULL, &error);
+        assert_names(error, CHV_ERROR_ACCESS_DENIED, "polkit cannot be asked");
         vm_await(service, vm, "running");
 }
 
-static void test_name_is_roots(void) {
-        g_autoptr(Service) service = start_system();
+static void test_host_access(void) {
+        g_autoptr(Polkit) polkit = NULL;
+        g_autoptr(Service) service = start_with_polkit(POLKIT_ALLOWS, &polkit);
+        g_autoptr(GDBusConnection) other = NULL;
+        g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = NULL;
+        GVariant *given;
+        g_autofree char *vm = NULL, *owner = NULL;
+        int kernel;
 
         if (!service)
                 return;
-        g_assert_cmpint(call_as_nobody(service->address, "org.freedesktop.DBus",
-                                       "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                       "RequestName", "('" MANAGER "', uint32 7)"),
-                        ==, DENIED);
+        other = service_connect_as(service, NOBODY);
+        polkit->only = "org.cloudhypervisor.vm-create";
+        reply =
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH, MANAGER,
+                                        "CreateVM", creation(service, "a", NULL), NULL, &error);
+        assert_names(error, CHV_ERROR_ACCESS_DENIED, "org.cloudhypervisor.host-access");
+        g_assert_false(vm_exists(service, "/org/cloudhypervisor/vm/a"));
+        expect_asked(polkit, "org.cloudhypervisor.vm-create interactive=0 verb=CreateVM vm=a\n"
+                             "org.cloudhypervisor.host-access interactive=0 verb=CreateVM vm=a");
+
+        /* What the caller passes is the caller's. */
+        g_clear_error(&error);
+        kernel = g_open(service->kernel, O_RDONLY | O_CLOEXEC, 0);
+        g_assert_cmpint(g_unix_fd_list_append(list, kernel, NULL), ==, 0);
+        (void) close(kernel);
+        given = g_variant_new_parsed("{'payload/kernel': handle 0}");
+        reply = service_call_as(
+                        other, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH, MANAGER, "CreateVM",
+                        g_variant_new("(s@a{sv}@a{sh}@a{sv})", "a",
+                                      service_config(service, NULL, NULL), given,
+                                      g_variant_new("a{sv}", NULL)),
+                        list, &error);
+        g_assert_no_error(error);
+        g_clear_pointer(&reply, g_variant_unref);
+        expect_asked(polkit, "org.cloudhypervisor.vm-create interactive=0 verb=CreateVM vm=a");
+        owner = vm_get(service, "/org/cloudhypervisor/vm/a", "Owner");
+        g_assert_cmpstr(owner, ==, "65534");
+
+        polkit->only = NULL;
+        vm = call_for_path(other, MANAGER_PATH, MANAGER, "CreateVM", creation(service, "b", NULL));
+}
+
+typedef struct {
+        GError *error;
+        bool done;
+} Pending;
+
+static void on_pending(GObject *source, GAsyncResult *result, gpointer data) {
+        Pending *pending = data;
+        g_autoptr(GVariant) reply = g_dbus_connection_call_finish(
+                        G_DBUS_CONNECTION(source), result, &pending->error);
+
+        pending->done = true;
+}
+
+static void begin_start(GDBusConnection *bus, const char *vm, Pending *pending) {
+        g_dbus_connection_call(
+                        bus, MANAGER, vm, VM, "Start", g_variant_new("(a{sv})", NULL), NULL,
+                        G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION, G_MAXINT, NULL,
+                        on_pending, pending);
+}
+
+static void await_held(Polkit *polkit, unsigned n) {
+        while (polkit->held->len < n)
+                (void) g_main_context_iteration(NULL, true);
+}
+
+/* Nobody was asked about the new VM of that name. */
+static void test_gone_meanwhile(void) {
+        g_autoptr(Polkit) polkit = NULL;
+        g_autoptr(Service) service = start_with_polkit(POLKIT_HANGS, &polkit);
+        g_autoptr(GDBusConnection) other = NULL;
+        g_autofree char *vm = NULL, *again = NULL, *state = NULL;
+        Pending pending = { 0 };
+
+        if (!service)
+                return;
+        other = service_connect_as(service, NOBODY);
+        vm = vm_create(service, "a", NULL, NULL);
+        begin_start(other, vm, &pending);
+        await_held(polkit, 1);
+        g_variant_unref(vm_call(service, vm, "Delete", NULL));
+        again = vm_create(service, "a", NULL, NULL);
+        polkit_release(polkit, POLKIT_ALLOWS);
+        while (!pending.done)
+                (void) g_main_context_iteration(NULL, true);
+        assert_chv_error(pending.error, CHV_ERROR_NO_SUCH_VM);
+        g_clear_error(&pending.error);
+        state = vm_get(service, again, "State");
+        g_assert_cmpstr(state, ==, "created");
+}
+
+static void test_caller_leaves(void) {
+        g_autoptr(Polkit) polkit = NULL;
+        g_autoptr(Service) service = start_with_polkit(POLKIT_HANGS, &polkit);
+        g_autoptr(GDBusConnection) other = NULL;
+        g_autofree char *vm = NULL;
+        Pending pending = { 0 };
+
+        if (!service)
+                return;
+        other = service_connect_as(service, NOBODY);
+        vm = vm_create(service, "a", NULL, NULL);
+        begin_start(other, vm, &pending);
+        await_held(polkit, 1);
+        (void) g_dbus_connection_close_sync(other, NULL, NULL);
+        while (polkit->cancelled == 0 || !pending.done)
+                (void) g_main_context_iteration(NULL, true);
+        g_clear_error(&pending.error);
+}
+
+/* Who floods polkit through the service runs into a limit, alone. */
+static void test_flood(void) {
+        enum {
+                FLOOD = 40,
+                LIMIT = 32
+        };
+        g_autoptr(Polkit) polkit = NULL;
+        g_autoptr(Service) service = start_with_polkit(POLKIT_HANGS, &polkit);
+        g_autoptr(GDBusConnection) flooder = NULL, other = NULL;
+        g_autofree char *vm = NULL;
+        Pending pending[FLOOD] = { 0 }, one = { 0 };
+        unsigned refused = 0;
+
+        if (!service)
+                return;
+        flooder = service_connect_as(service, NOBODY);
+        other = service_connect_as(service, OWNER);
+        vm = vm_create(service, "a", NULL, NULL);
+        for (unsigned i = 0; i < FLOOD; i++)
+                begin_start(flooder, vm, &pending[i]);
+        await_held(polkit, LIMIT);
+        begin_start(other, vm, &one);
+        await_held(polkit, LIMIT + 1);
+        g_assert_cmpuint(polkit->held->len, ==, LIMIT + 1);
+        polkit_release(polkit, POLKIT_DENIES);
+        for (unsigned i = 0; i < FLOOD; i++) {
+                while (!pending[i].done)
+                        (void) g_main_context_iteration(NULL, true);
+                refused += g_error_matches(pending[i].error, CHV_ERROR, CHV_ERROR_LIMIT);
+                g_clear_error(&pending[i].error);
+        }
+        g_assert_cmpuint(refused, ==, FLOOD - LIMIT);
+        while (!one.done)
+                (void) g_main_context_iteration(NULL, true);
+        assert_chv_error(one.error, CHV_ERROR_ACCESS_DENIED);
+        g_clear_error(&one.error);
+}
+
+static GError *call_on_bus(GDBusConnection *bus, const char *method, GVariant *params) {
+        GError *error = NULL;
+        g_autoptr(GVariant) reply = g_dbus_connection_call_sync(
+                        bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                        "org.freedesktop.DBus", method, params, NULL, G_DBUS_CALL_FLAGS_NONE, -1,
+                        NULL, &error);
+
+        return error;
+}
+
+static void test_bus_policy(void) {
+        g_autoptr(Service) service = start_system();
+        g_autoptr(GDBusConnection) other = NULL;
+        g_autoptr(GError) name = NULL, foreign = NULL, error = NULL;
+        g_autoptr(GVariant) reply = NULL;
+
+        if (!service)
+                return;
+        other = service_connect_as(service, NOBODY);
+        name = call_on_bus(other, "RequestName", g_variant_new("(su)", MANAGER, 7));
+        g_assert_error(name, G_DBUS_ERROR, G_DBUS_ERROR_ACCESS_DENIED);
+        g_assert_null(
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH,
+                                        "org.example.Other", "Method", NULL, NULL, &foreign));
+        g_assert_error(foreign, G_DBUS_ERROR, G_DBUS_ERROR_ACCESS_DENIED);
+        reply = service_call_as(
+                        other, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH,
+                        "org.freedesktop.DBus.Introspectable", "Introspect", NULL, NULL, &error);
+        g_assert_no_error(error);
 }
 
 static void test_session_is_one_users(void) {
         g_autoptr(Service) service = NULL;
+        g_autoptr(GDBusConnection) other = NULL;
+        g_autoptr(GError) error = NULL;
 
         if (getuid() != 0)
                 return g_test_skip("needs root");
         service = service_start(NULL);
-        g_assert_cmpint(call_as_nobody(service->address, MANAGER, MANAGER_PATH, MANAGER, "ListVMs",
-                                       "(@a{sv} {},)"),
-                        ==, DENIED);
+        other = service_connect_as(service, NOBODY);
+        g_assert_null(
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH, MANAGER,
+                                        "ListVMs", g_variant_new("(a{sv})", NULL), NULL, &error));
+        assert_names(error, CHV_ERROR_ACCESS_DENIED, "only the service's own user");
 }
 
 int main(int argc, char **argv) {
-        if (argc == 8 && g_str_equal(argv[1], AS_NOBODY))
-                return be_nobody(argv + 2);
         g_test_init(&argc, &argv, NULL);
-        g_test_add_func("/authority/nobody-is-refused", test_nobody_is_refused);
-        g_test_add_func("/authority/name-is-roots", test_name_is_roots);
+        g_test_add_func("/authority/table", test_table);
+        g_test_add_func("/authority/details", test_details);
+        g_test_add_func("/authority/only-yes-is-yes", test_only_yes_is_yes);
+        g_test_add_func("/authority/host-access", test_host_access);
+        g_test_add_func("/authority/gone-meanwhile", test_gone_meanwhile);
+        g_test_add_func("/authority/caller-leaves", test_caller_leaves);
+        g_test_add_func("/authority/flood", test_flood);
+        g_test_add_func("/authority/bus-policy", test_bus_policy);
         g_test_add_func("/authority/session-is-one-users", test_session_is_one_users);
         return g_test_run();
 }
