@@ -18,8 +18,11 @@ import tempfile
 import time
 
 CHVCTL, CHVD, FOLDER = (pathlib.Path(p).absolute() for p in sys.argv[1:4])
+# Shells write to their user's home, even to one that is not there.
+HOME = tempfile.TemporaryDirectory()
 ENV = {**os.environ, "PATH": f"{CHVCTL.parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8",
-       "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "HOME": "/nonexistent", "XDG_CONFIG_HOME": "/nonexistent"}
+       "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "HOME": HOME.name, "XDG_CONFIG_HOME": HOME.name,
+       "XDG_DATA_HOME": HOME.name}
 # What the words of a command's row may be; another one would have to be taught to the completion.
 ARGUMENTS = {"NAME", "FILE", "COMMAND", "SECTION", "OPTION"}
 
