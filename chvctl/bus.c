@@ -5,6 +5,10 @@
  * The connection to the service: the system bus, the session bus, any address, or another host's system bus through
  * ssh and its systemd-stdio-bridge, as systemctl does it. Calls wait for their answer without a time limit of their
  * own: a person may be typing a password meanwhile. What ends the wait is the service's answer or its end.
+ *
+ * A call is made without the flag that lets polkit ask somebody; when the service answers that this is what it lacks,
+ * it had no effect, and is made again with the flag, and with an agent on the terminal if there is one. So nobody who
+ * is let in anyway waits for an agent to start.
  */
 
 #include "chvctl/bus.h"
@@ -12,6 +16,7 @@
 #include <gio/gunixfdlist.h>
 #include <sys/socket.h>
 
+#include "chvctl/agent.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
 
@@ -117,24 +122,31 @@ GVariant *bus_call_with_fds(
                 GError **error) {
         g_autoptr(GVariant) owned = parameters ? g_variant_ref_sink(parameters) : NULL;
         GDBusConnection *connection = bus_connect(bus, error);
-        GError *remote = NULL;
-        GVariant *answer;
+        GDBusCallFlags flags = G_DBUS_CALL_FLAGS_NONE;
+        g_autoptr(Agent) agent = NULL;
 
         if (!connection)
                 return NULL;
-        answer = g_dbus_connection_call_with_unix_fd_list_sync(
-                        connection, BUS_NAME, path, interface, method, owned,
-                        reply ? G_VARIANT_TYPE(reply) : NULL,
-                        bus->options->no_ask_password
-                                        ? G_DBUS_CALL_FLAGS_NONE
-                                        : G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION,
-                        /* timeout_msec= */ G_MAXINT, fds, ret_fds,
-                        /* cancellable= */ NULL, &remote);
-        if (!answer) {
+        for (;;) {
+                GError *remote = NULL;
+                GVariant *answer = g_dbus_connection_call_with_unix_fd_list_sync(
+                                connection, BUS_NAME, path, interface, method, owned,
+                                reply ? G_VARIANT_TYPE(reply) : NULL, flags,
+                                /* timeout_msec= */ G_MAXINT, fds, ret_fds,
+                                /* cancellable= */ NULL, &remote);
+
+                if (answer)
+                        return answer;
                 (void) g_dbus_error_strip_remote_error(remote);
-                g_propagate_error(error, remote);
+                if (flags != G_DBUS_CALL_FLAGS_NONE || bus->options->no_ask_password ||
+                    !g_error_matches(remote, CHV_ERROR, CHV_ERROR_NEEDS_INTERACTION)) {
+                        g_propagate_error(error, remote);
+                        return NULL;
+                }
+                g_error_free(remote);
+                agent = agent_start(bus->options);
+                flags = G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION;
         }
-        return answer;
 }
 
 GVariant *
@@ -147,6 +159,14 @@ bus_call(Bus *bus,
          GError **error) {
         return bus_call_with_fds(
                         bus, path, interface, method, parameters, reply, NULL, NULL, error);
+}
+
+GVariant *bus_vm_config(Bus *bus, const char *path, GError **error) {
+        g_autoptr(GVariant) reply =
+                        bus_call(bus, path, VM_INTERFACE, "GetConfig",
+                                 g_variant_new("(@a{sv})", no_options()), "(a{sv})", error);
+
+        return reply ? g_variant_get_child_value(reply, 0) : NULL;
 }
 
 char *bus_find_vm(Bus *bus, const char *name, GError **error) {

@@ -24,7 +24,7 @@ GDBusConnection *bus_connect(Bus *bus, GError **error);
 void bus_clear(Bus *bus);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bus, bus_clear)
 
-/* A method call that waits for its answer. parameters is consumed; reply (NULL: any) is checked. Errors are the service's own,
+/* A method call that waits for its answer, and for a person if polkit wants one. parameters is consumed; reply (NULL: any) is checked. Errors are the service's own,
  * with the remote name taken off. */
 GVariant *
 bus_call(Bus *bus,
@@ -48,6 +48,8 @@ GVariant *bus_call_with_fds(
 
 /* The object of a VM. */
 char *bus_find_vm(Bus *bus, const char *name, GError **error);
+/* The configuration of a VM: a{sv}. */
+GVariant *bus_vm_config(Bus *bus, const char *path, GError **error);
 /* Every object: a{oa{sa{sv}}}. */
 GVariant *bus_objects(Bus *bus, GError **error);
 /* A property, unboxed. */

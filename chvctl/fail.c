@@ -23,6 +23,8 @@ static const struct {
         { CHV_ERROR_INVALID_STATE, EXIT_STATE, NULL },
         { CHV_ERROR_BUSY, EXIT_STATE, NULL },
         { CHV_ERROR_ACCESS_DENIED, EXIT_DENIED, "Its owner may, and who is authorised by polkit." },
+        { CHV_ERROR_NEEDS_INTERACTION, EXIT_DENIED,
+          "Without --no-ask-password you would be asked for a password." },
         { CHV_ERROR_TIMED_OUT, EXIT_TIMED_OUT, NULL },
 };
 
