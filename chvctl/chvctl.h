@@ -70,6 +70,7 @@ ExitStatus cmd_reset(Options *options, Bus *bus);
 ExitStatus cmd_pause(Options *options, Bus *bus);
 ExitStatus cmd_resume(Options *options, Bus *bus);
 ExitStatus cmd_nmi(Options *options, Bus *bus);
+ExitStatus cmd_set_owner(Options *options, Bus *bus);
 ExitStatus cmd_delete(Options *options, Bus *bus);
 ExitStatus cmd_list(Options *options, Bus *bus);
 ExitStatus cmd_info(Options *options, Bus *bus);

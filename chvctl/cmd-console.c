@@ -77,11 +77,9 @@ ExitStatus cmd_console(Options *options, Bus *bus) {
         if (!watch)
                 return fail(options, name, error);
         if (!console) {
-                g_autoptr(GVariant) config = bus_property(bus, path, VM_INTERFACE, "Config", NULL);
+                g_autoptr(GVariant) config = bus_vm_config(bus, path, NULL);
 
-                console = config && g_variant_is_of_type(config, G_VARIANT_TYPE_VARDICT)
-                                          ? console_guess(config)
-                                          : "serial";
+                console = config ? console_guess(config) : "serial";
         }
         fd = session_open(bus, path, console, &error);
         if (fd < 0)

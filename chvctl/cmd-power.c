@@ -6,6 +6,9 @@
  * after a failure, and exits with the status of the first one that failed.
  */
 
+#include <pwd.h>
+
+#include "chvctl/arguments.h"
 #include "chvctl/bus.h"
 #include "chvctl/fail.h"
 #include "chvctl/wait.h"
@@ -153,4 +156,36 @@ ExitStatus cmd_nmi(Options *options, Bus *bus) {
 
 ExitStatus cmd_delete(Options *options, Bus *bus) {
         return for_each(options, bus, do_delete);
+}
+
+static bool find_uid(const char *user, guint32 *ret, GError **error) {
+        const struct passwd *entry = getpwnam(user);
+        guint64 number;
+
+        if (entry)
+                *ret = entry->pw_uid;
+        else if (g_ascii_string_to_unsigned(user, 10, 0, G_MAXUINT32 - 1, &number, NULL))
+                *ret = (guint32) number;
+        else {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
+                            "there is no user '%s' on this host", user);
+                return false;
+        }
+        return true;
+}
+
+ExitStatus cmd_set_owner(Options *options, Bus *bus) {
+        const char *name = argument(options, 0);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) reply = NULL;
+        g_autofree char *path = NULL;
+        guint32 uid;
+
+        if (find_uid(argument(options, 1), &uid, &error))
+                path = bus_find_vm(bus, name, &error);
+        if (path)
+                reply = bus_call(
+                                bus, path, VM_INTERFACE, "SetOwner",
+                                g_variant_new("(u@a{sv})", uid, no_options()), "()", &error);
+        return reply ? EXIT_OK : fail(options, name, error);
 }

@@ -3,7 +3,8 @@
 
 /*
  * What there is: list, info and counters. One call to the object manager gives every object with its properties at
- * one moment; nothing is asked object by object. The configuration is shown as far as the service let us read it.
+ * one moment, and the list asks nothing else. What is not for everybody, info asks for VM by VM, and says what it was
+ * not given.
  */
 
 #include <stdio.h>
@@ -20,23 +21,52 @@ typedef struct {
         GVariant *properties; /* a{sv} */
         const char *name, *state, *reason, *uuid;
         guint32 owner, pid;
-        guint64 memory, started;
+        guint32 vcpus;
+        guint64 memory, memory_size, started;
         gboolean transient;
-        ChvConfig *config; /* NULL: not ours to read */
 } Vm;
+
+/* What only the owner and who is authorised may know of a VM. */
+typedef struct {
+        GVariant *dict; /* a{sv}; NULL: hidden */
+        ChvConfig *config;
+        GVariant *consoles; /* a{ss} */
+        GError *reason;     /* why it is hidden */
+} Inside;
+
+static void inside_clear(Inside *inside) {
+        g_clear_pointer(&inside->dict, g_variant_unref);
+        g_clear_pointer(&inside->config, chv_config_free);
+        g_clear_pointer(&inside->consoles, g_variant_unref);
+        g_clear_error(&inside->reason);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Inside, inside_clear)
+
+static Inside look_inside(Bus *bus, const char *path) {
+        g_autoptr(GVariant) consoles = NULL;
+        Inside inside = { 0 };
+
+        inside.dict = bus_vm_config(bus, path, &inside.reason);
+        if (!inside.dict)
+                return inside;
+        inside.config = chv_config_from_variant(inside.dict, NULL);
+        consoles = bus_call(
+                        bus, path, VM_INTERFACE, "GetConsolePaths",
+                        g_variant_new("(@a{sv})", no_options()), "(a{ss})", &inside.reason);
+        if (consoles)
+                inside.consoles = g_variant_get_child_value(consoles, 0);
+        return inside;
+}
 
 static void vm_free(gpointer data) {
         Vm *vm = data;
 
         g_variant_unref(vm->properties);
-        chv_config_free(vm->config);
         g_free(vm);
 }
 
 static Vm *vm_new(const char *path, GVariant *properties) {
         Vm *vm = g_new0(Vm, 1);
-        g_autoptr(GVariant) config =
-                        g_variant_lookup_value(properties, "Config", G_VARIANT_TYPE_VARDICT);
 
         vm->path = path;
         vm->properties = g_variant_ref(properties);
@@ -50,8 +80,8 @@ static Vm *vm_new(const char *path, GVariant *properties) {
         g_variant_lookup(properties, "MemoryActualSize", "t", &vm->memory);
         g_variant_lookup(properties, "StartedAt", "t", &vm->started);
         g_variant_lookup(properties, "Transient", "b", &vm->transient);
-        if (config && g_variant_n_children(config) > 0)
-                vm->config = chv_config_from_variant(config, NULL);
+        g_variant_lookup(properties, "VCPUs", "u", &vm->vcpus);
+        g_variant_lookup(properties, "MemorySize", "t", &vm->memory_size);
         return vm;
 }
 
@@ -91,6 +121,8 @@ static void add_summary(GVariantBuilder *dict, const Vm *vm) {
         g_variant_builder_add_parsed(dict, "{'uuid', <%s>}", vm->uuid);
         g_variant_builder_add_parsed(dict, "{'owner', <%u>}", vm->owner);
         g_variant_builder_add_parsed(dict, "{'pid', <%u>}", vm->pid);
+        g_variant_builder_add_parsed(dict, "{'vcpus', <%u>}", vm->vcpus);
+        g_variant_builder_add_parsed(dict, "{'memory_size', <%t>}", vm->memory_size);
         g_variant_builder_add_parsed(dict, "{'memory', <%t>}", vm->memory);
         g_variant_builder_add_parsed(dict, "{'started', <%t>}", vm->started);
         g_variant_builder_add_parsed(dict, "{'transient', <%b>}", vm->transient);
@@ -107,10 +139,10 @@ static void list_table(const Options *options, GPtrArray *vms) {
         table_align_right(table, 3);
         for (guint i = 0; i < vms->len; i++) {
                 const Vm *vm = g_ptr_array_index(vms, i);
-                guint64 memory = vm->memory ? vm->memory : vm->config ? vm->config->memory.size : 0;
+                guint64 memory = vm->memory ? vm->memory : vm->memory_size;
 
                 table_add(table, g_strdup(vm->name), g_strdup(vm->state),
-                          vm->config ? g_strdup_printf("%u", vm->config->cpus.boot_vcpus) : NULL,
+                          vm->vcpus ? g_strdup_printf("%u", vm->vcpus) : NULL,
                           memory ? format_size(memory) : NULL, format_user(vm->owner),
                           is_on(vm) ? format_age(vm->started, (guint64) g_get_real_time()) : NULL);
         }
@@ -198,30 +230,28 @@ static void print_line(const char *head, const char *format, ...) {
         printf("%12s%c %s\n", head, head[0] ? ':' : ' ', safe);
 }
 
-static void print_consoles(const Vm *vm) {
-        g_autoptr(GVariant) paths = g_variant_lookup_value(
-                        vm->properties, "ConsolePaths", G_VARIANT_TYPE("a{ss}"));
+static void print_consoles(const Inside *inside) {
         GVariantIter iter;
         const char *console, *path;
 
-        if (!paths)
+        if (!inside->consoles)
                 return;
-        g_variant_iter_init(&iter, paths);
+        g_variant_iter_init(&iter, inside->consoles);
         while (g_variant_iter_next(&iter, "{&s&s}", &console, &path))
                 print_line("Console", "%s at %s", console, path);
 }
 
-static void print_config(const Vm *vm) {
+static void print_config(const Inside *inside) {
         g_auto(GStrv) argv = NULL;
 
-        if (!vm->config)
+        if (!inside->config)
                 return;
-        argv = chv_config_to_options(vm->config);
+        argv = chv_config_to_options(inside->config);
         for (char **word = argv; word[0]; word += 2)
                 print_line(word == argv ? "Options" : "", "%s %s", word[0], word[1]);
 }
 
-static void info_text(const Vm *vm, GVariant *objects) {
+static void info_text(const Vm *vm, const Inside *inside, GVariant *objects) {
         static const char *const heads[] = { "DEVICE", "KIND", "PCI", NULL };
         g_autoptr(Table) devices = table_new(heads);
         g_autofree char *owner = format_user(vm->owner), *text = NULL;
@@ -245,8 +275,8 @@ static void info_text(const Vm *vm, GVariant *objects) {
 
                 print_line("Memory", "%s", size);
         }
-        print_consoles(vm);
-        print_config(vm);
+        print_consoles(inside);
+        print_config(inside);
         add_devices(objects, vm, devices, NULL);
         text = table_format(devices, /* heads= */ false);
         if (text[0]) {
@@ -255,21 +285,25 @@ static void info_text(const Vm *vm, GVariant *objects) {
                 for (char **line = lines; *line; line++)
                         print_line(line == lines ? "Devices" : "", "%s", *line);
         }
+        if (inside->reason)
+                print_line("Hidden", "options and consoles: %s", inside->reason->message);
 }
 
-static GVariant *info_dict(const Vm *vm, GVariant *objects) {
+static GVariant *info_dict(const Vm *vm, const Inside *inside, GVariant *objects) {
         g_auto(GVariantBuilder) dict = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE_VARDICT);
         g_auto(GVariantBuilder) devices = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE("aa{sv}"));
-        g_autoptr(GVariant) config = g_variant_lookup_value(vm->properties, "Config", NULL);
-        g_autoptr(GVariant) consoles = g_variant_lookup_value(vm->properties, "ConsolePaths", NULL);
 
         add_summary(&dict, vm);
-        if (consoles)
-                g_variant_builder_add(&dict, "{sv}", "consoles", consoles);
+        if (inside->consoles)
+                g_variant_builder_add(&dict, "{sv}", "consoles", inside->consoles);
         add_devices(objects, vm, NULL, &devices);
         g_variant_builder_add(&dict, "{sv}", "devices", g_variant_builder_end(&devices));
-        if (config)
-                g_variant_builder_add(&dict, "{sv}", "config", config);
+        if (inside->dict)
+                g_variant_builder_add(&dict, "{sv}", "config", inside->dict);
+        if (inside->reason)
+                g_variant_builder_add(
+                                &dict, "{sv}", "hidden",
+                                g_variant_new_string(inside->reason->message));
         return g_variant_builder_end(&dict);
 }
 
@@ -285,15 +319,19 @@ ExitStatus cmd_info(Options *options, Bus *bus) {
         vms = find_vms(objects);
         for (guint i = 0; i < options->arguments->len; i++) {
                 const Vm *vm = find_vm(options, vms, argument(options, i));
+                g_auto(Inside) inside = { 0 };
 
-                if (!vm)
+                if (!vm) {
                         status = EXIT_MISSING;
-                else if (options->json != JSON_OFF)
-                        g_variant_builder_add_value(&list, info_dict(vm, objects));
+                        continue;
+                }
+                inside = look_inside(bus, vm->path);
+                if (options->json != JSON_OFF)
+                        g_variant_builder_add_value(&list, info_dict(vm, &inside, objects));
                 else {
                         if (i > 0)
                                 puts("");
-                        info_text(vm, objects);
+                        info_text(vm, &inside, objects);
                 }
         }
         if (options->json != JSON_OFF) {

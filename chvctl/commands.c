@@ -30,6 +30,8 @@ static const Command table[] = {
         { "nmi", "NAME...", "send a non-maskable interrupt", NULL, 1, -1, false, cmd_nmi },
         { "delete", "NAME...", "forget virtual machines; their files stay", "force", 1, -1, false,
           cmd_delete },
+        { "set-owner", "NAME USER", "give a virtual machine to another user", NULL, 2, 2, false,
+          cmd_set_owner },
         { "list", "", "list virtual machines", NULL, 0, 0, false, cmd_list },
         { "info", "NAME...", "show virtual machines in full", NULL, 1, -1, false, cmd_info },
         { "counters", "NAME...", "show what devices have done", NULL, 1, -1, false, cmd_counters },

@@ -9,11 +9,12 @@
  * the words offered may go on, ":files PREFIX" that what follows PREFIX in the word is the name of a file.
  *
  * What an argument may be is read from the row of its command: NAME is a virtual machine unless the command makes a
- * new one, FILE a file, COMMAND and SECTION what they say, words in small letters themselves.
+ * new one, FILE a file, USER a user of this host, COMMAND and SECTION what they say, words in small letters themselves.
  */
 
 #include "chvctl/complete.h"
 
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -241,6 +242,15 @@ static void offer_sections(const Line *line) {
                         offer(line, sections[i].cli, sections[i].doc);
 }
 
+static void offer_users(const Line *line) {
+        const struct passwd *user;
+
+        setpwent();
+        while ((user = getpwent()))
+                offer(line, user->pw_name, NULL);
+        endpwent();
+}
+
 /* One of the words that the command's row joins with bars. */
 static void complete_kind(const Line *line, const char *kind) {
         if (strcmp(kind, "COMMAND") == 0)
@@ -249,6 +259,8 @@ static void complete_kind(const Line *line, const char *kind) {
                 offer_sections(line);
         else if (strcmp(kind, "FILE") == 0)
                 puts(":files ");
+        else if (strcmp(kind, "USER") == 0)
+                offer_users(line);
         else if (strcmp(kind, "NAME") == 0) {
                 if (!line->command->configures)
                         offer_names(line);

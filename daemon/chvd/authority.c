@@ -32,6 +32,7 @@
 #define DELETE "org.cloudhypervisor.vm-delete"
 #define CONSOLE "org.cloudhypervisor.vm-console"
 #define INSPECT "org.cloudhypervisor.vm-inspect"
+#define SET_OWNER "org.cloudhypervisor.vm-set-owner"
 
 #define OPEN NULL, false
 #define OWNERS(action) action, true
@@ -57,11 +58,15 @@ static const ChvdAuthorityRow rows[] = {
         { VM, "AddDevice", OWNERS(CONFIGURE) },
         { VM, "RemoveDevice", OWNERS(CONFIGURE) },
         { VM, "GetCounters", OWNERS(INSPECT) },
+        { VM, "GetConfig", OWNERS(INSPECT) },
+        { VM, "GetConsolePaths", OWNERS(INSPECT) },
+        { VM, "SetOwner", ASKED(SET_OWNER) },
         { VM, "OpenConsole", OWNERS(CONSOLE) },
         { VM, "ResizeConsole", OWNERS(CONSOLE) },
         { DEVICE, "Update", OWNERS(CONFIGURE) },
         { DEVICE, "Remove", OWNERS(CONFIGURE) },
         { DEVICE, "GetCounters", OWNERS(INSPECT) },
+        { DEVICE, "GetConfig", OWNERS(INSPECT) },
         { JOB, "Cancel", OWNERS(OPERATE) },
 };
 /* clang-format on */

@@ -20,6 +20,7 @@ struct ChvdDevice {
         char *path;
         ChvObjectSkeleton *object;
         ChvDevice *skeleton;
+        GVariant *config; /* a{sv} */
 };
 
 typedef struct {
@@ -60,6 +61,21 @@ on_remove(ChvDevice *skeleton,
           GVariant *options,
           gpointer data) {
         return not_supported(invocation, "removing");
+}
+
+static gboolean
+on_get_config(ChvDevice *skeleton,
+              GDBusMethodInvocation *invocation,
+              GVariant *options,
+              ChvdDevice *device) {
+        static const char *const known[] = { NULL };
+        g_autoptr(GError) error = NULL;
+
+        if (chvd_options_check(options, known, &error))
+                chv_device_complete_get_config(skeleton, invocation, device->config);
+        else
+                g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
 }
 
 static void on_counters(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
@@ -125,11 +141,12 @@ chvd_device_new(ChvdContext *context,
         chv_device_set_kind(device->skeleton, kind);
         chv_device_set_vm(device->skeleton, chvd_vm_path(vm));
         chv_device_set_pci_address(device->skeleton, pci_address);
-        chv_device_set_config(device->skeleton, config);
+        device->config = g_variant_ref_sink(config);
         g_object_connect(
                         device->skeleton, "signal::handle-update", on_update, device,
                         "signal::handle-remove", on_remove, device, "signal::handle-get-counters",
-                        on_get_counters, device, NULL);
+                        on_get_counters, device, "signal::handle-get-config", on_get_config, device,
+                        NULL);
         device->object = chv_object_skeleton_new(device->path);
         chv_object_skeleton_set_device(device->object, device->skeleton);
         g_dbus_object_manager_server_export(
@@ -142,6 +159,7 @@ void chvd_device_free(ChvdDevice *device) {
                 return;
         (void) g_dbus_object_manager_server_unexport(device->context->objects, device->path);
         (void) g_signal_handlers_disconnect_by_data(device->skeleton, device);
+        g_variant_unref(device->config);
         g_object_unref(device->skeleton);
         g_object_unref(device->object);
         g_free(device->path);

@@ -130,7 +130,24 @@ static void on_vm_gone(gpointer data, ChvdVm *vm) {
         chvd_quota_release(manager->context->quota, CHVD_CHARGE_VM, chvd_vm_owner(vm));
 }
 
-static const ChvdVmHooks vm_hooks = { .event = on_vm_event, .gone = on_vm_gone };
+static bool on_vm_chown(gpointer data, ChvdVm *vm, uid_t owner, GError **error) {
+        ChvdManager *manager = data;
+        uid_t before = chvd_vm_owner(vm);
+
+        if (owner == before)
+                return true;
+        if (!chvd_quota_charge(manager->context->quota, CHVD_CHARGE_VM, owner, error))
+                return false;
+        chvd_quota_release(manager->context->quota, CHVD_CHARGE_VM, before);
+        chvd_vm_set_owner(vm, owner);
+        return true;
+}
+
+static const ChvdVmHooks vm_hooks = {
+        .event = on_vm_event,
+        .chown = on_vm_chown,
+        .gone = on_vm_gone,
+};
 
 static void on_started(gpointer data, const char *job_path, const GError *error) {
         g_autofree Creation *creation = data;

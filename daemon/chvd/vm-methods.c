@@ -266,6 +266,55 @@ on_get_counters(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *op
 }
 
 static gboolean
+on_get_config(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        g_autoptr(GError) error = NULL;
+
+        if (!chvd_options_check(options, no_options, &error))
+                return refuse(invocation, error);
+        chv_vm_complete_get_config(skeleton, invocation, vm->definition->dict);
+        return true;
+}
+
+static gboolean on_get_console_paths(
+                ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        g_autoptr(GError) error = NULL;
+
+        if (!chvd_options_check(options, no_options, &error))
+                return refuse(invocation, error);
+        chv_vm_complete_get_console_paths(
+                        skeleton, invocation, vm->console_paths ?: g_variant_new("a{ss}", NULL));
+        return true;
+}
+
+static gboolean
+on_set_owner(ChvVm *skeleton,
+             GDBusMethodInvocation *invocation,
+             guint32 owner,
+             GVariant *options,
+             ChvdVm *vm) {
+        g_autoptr(GError) error = NULL;
+
+        if (!chvd_options_check(options, no_options, &error))
+                return refuse(invocation, error);
+        if (owner == (uid_t) -1) {
+                g_set_error(&error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG, "owner: %u is no uid",
+                            owner);
+                return refuse(invocation, error);
+        }
+        /* What the old owner has opened of a running machine cannot be taken back. */
+        if (chvd_vm_has_run(vm)) {
+                g_set_error(&error, CHV_ERROR, CHV_ERROR_INVALID_STATE,
+                            "VM '%s' is %s, which does not allow to change its owner",
+                            chvd_vm_name(vm), chv_vm_state_to_string(vm->state));
+                return refuse(invocation, error);
+        }
+        if (!vm->hooks->chown(vm->hooks_data, vm, owner, &error))
+                return refuse(invocation, error);
+        chv_vm_complete_set_owner(skeleton, invocation);
+        return true;
+}
+
+static gboolean
 on_delete(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
         static const char *const known[] = { "force", "b", NULL };
         g_autoptr(GError) error = NULL;
@@ -411,6 +460,9 @@ void chvd_vm_connect_methods(ChvdVm *vm) {
                 { "handle-add-device", G_CALLBACK(on_add_device) },
                 { "handle-remove-device", G_CALLBACK(on_remove_device) },
                 { "handle-get-counters", G_CALLBACK(on_get_counters) },
+                { "handle-get-config", G_CALLBACK(on_get_config) },
+                { "handle-get-console-paths", G_CALLBACK(on_get_console_paths) },
+                { "handle-set-owner", G_CALLBACK(on_set_owner) },
                 { "handle-open-console", G_CALLBACK(on_open_console) },
                 { "handle-resize-console", G_CALLBACK(on_resize_console) },
         };

@@ -23,7 +23,8 @@ struct ChvdVm {
         ChvObjectSkeleton *object;
         ChvVm *skeleton;
         ChvVmState state;
-        GPtrArray *devices; /* ChvdDevice, while a worker has the machine */
+        GVariant *console_paths; /* a{ss}; NULL: none */
+        GPtrArray *devices;      /* ChvdDevice, while a worker has the machine */
 
         /* The run: from Start until everything of it is released. */
         ChvVmState before; /* where a start that fails goes back to */

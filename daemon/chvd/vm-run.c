@@ -52,7 +52,7 @@ static void release(ChvdVm *vm) {
         g_clear_pointer(&vm->worker, chvd_worker_free);
         g_clear_pointer(&vm->resources, chvd_resources_free);
         g_ptr_array_set_size(vm->devices, 0);
-        chv_vm_set_console_paths(vm->skeleton, g_variant_new("a{ss}", NULL));
+        g_clear_pointer(&vm->console_paths, g_variant_unref);
         chv_vm_set_worker_pid(vm->skeleton, 0);
         chv_vm_set_memory_actual_size(vm->skeleton, 0);
         chv_vm_set_started_at(vm->skeleton, 0);
@@ -250,7 +250,7 @@ static void set_console_paths(ChvdVm *vm) {
         add_console(vm, &paths, "serial", &config->serial);
         add_console(vm, &paths, "console", &config->console);
         add_console(vm, &paths, "debug_console", &config->debug_console);
-        chv_vm_set_console_paths(vm->skeleton, g_variant_builder_end(&paths));
+        vm->console_paths = g_variant_ref_sink(g_variant_builder_end(&paths));
 }
 
 static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {

@@ -78,6 +78,12 @@ void chvd_vm_set_transient(ChvdVm *vm, bool transient) {
         g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vm->skeleton));
 }
 
+void chvd_vm_set_owner(ChvdVm *vm, uid_t owner) {
+        vm->owner = owner;
+        chv_vm_set_owner(vm->skeleton, owner);
+        g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vm->skeleton));
+}
+
 void chvd_vm_set_state(ChvdVm *vm, ChvVmState state, const char *reason) {
         if (state != vm->state && !chv_vm_state_may_follow(vm->state, state))
                 g_critical("VM '%s': %s after %s", vm->definition->name,
@@ -116,8 +122,8 @@ static void export(ChvdVm *vm) {
         chv_vm_set_state(vm->skeleton, chv_vm_state_to_string(vm->state));
         chv_vm_set_state_reason(vm->skeleton, "");
         chv_vm_set_owner(vm->skeleton, vm->owner);
-        chv_vm_set_config(vm->skeleton, definition->dict);
-        chv_vm_set_console_paths(vm->skeleton, g_variant_new("a{ss}", NULL));
+        chv_vm_set_vcpus(vm->skeleton, definition->config->cpus.boot_vcpus);
+        chv_vm_set_memory_size(vm->skeleton, definition->config->memory.size);
         chv_vm_set_transient(vm->skeleton, vm->transient);
         chvd_vm_connect_methods(vm);
         vm->object = chv_object_skeleton_new(vm->path);

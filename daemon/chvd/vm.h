@@ -21,6 +21,8 @@ typedef struct {
                       const char *source,
                       const char *event,
                       GVariant *properties);
+        /* A new owner is asked for. False: the error says why not; else chvd_vm_set_owner() has been called. */
+        bool (*chown)(gpointer data, ChvdVm *vm, uid_t owner, GError **error);
         /* The VM is off the bus and about to lose the reference that chvd_vm_new() gave. */
         void (*gone)(gpointer data, ChvdVm *vm);
 } ChvdVmHooks;
@@ -41,6 +43,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdVm, chvd_vm_unref)
 void chvd_vm_remove(ChvdVm *vm);
 
 void chvd_vm_set_transient(ChvdVm *vm, bool transient);
+void chvd_vm_set_owner(ChvdVm *vm, uid_t owner);
 const char *chvd_vm_name(const ChvdVm *vm);
 const char *chvd_vm_path(const ChvdVm *vm);
 uid_t chvd_vm_owner(const ChvdVm *vm);

@@ -422,6 +422,12 @@ char *vm_get(Service *service, const char *vm, const char *property) {
         return g_variant_print(value, /* type_annotate= */ false);
 }
 
+char *vm_ask(Service *service, const char *vm, const char *method) {
+        g_autoptr(GVariant) reply = vm_call(service, vm, method, NULL);
+
+        return g_variant_print(reply, /* type_annotate= */ false);
+}
+
 bool vm_exists(Service *service, const char *vm) {
         g_autoptr(GVariant) value = get(service, vm, "State", NULL);
 

@@ -88,6 +88,8 @@ char *vm_run(Service *service, const char *name, const char *words, const char *
 
 /* Property of a VM, as text without quotes. */
 char *vm_get(Service *service, const char *vm, const char *property);
+/* What a method of a VM without arguments but options returns, as text; fails if that fails. */
+char *vm_ask(Service *service, const char *vm, const char *method);
 /* Waits for the state; fails after some seconds. */
 void vm_await(Service *service, const char *vm, const char *state);
 bool vm_exists(Service *service, const char *vm);

@@ -47,6 +47,7 @@ static const struct {
         { VM, "RemoveDevice", "('x', @a{sv} {})" },
         { VM, "OpenConsole", "('serial', @a{sv} {})" },
         { VM, "ResizeConsole", "('serial', uint16 1, uint16 1, @a{sv} {})" },
+        { VM, "SetOwner", "(uint32 7, @a{sv} {})" },
         { DEVICE, "Update", "(@a{sv} {}, @a{sv} {})" },
 };
 
@@ -506,6 +507,94 @@ static void test_flood(void) {
         g_clear_error(&one.error);
 }
 
+static void assert_has(const char *text, const char *what, bool has) {
+        if ((strstr(text, what) != NULL) != has)
+                g_error("'%s' is %s %s", what, has ? "not in" : "in", text);
+}
+
+/* What everybody may read tells nothing of a configuration, and no signal does. */
+static void test_privacy(void) {
+        g_autoptr(Service) service = start_system();
+        g_autoptr(GDBusConnection) other = NULL;
+        g_autofree char *vm = NULL, *log = NULL, *more = NULL, *public = NULL, *config = NULL,
+                        *paths = NULL;
+        g_autoptr(GVariant) tree = NULL, device = NULL;
+        g_autoptr(GError) error = NULL;
+
+        if (!service)
+                return;
+        other = service_connect_as(service, NOBODY);
+        log = g_build_filename(service->dir, "private.log", NULL);
+        more = g_strdup_printf("'serial': <{'mode': <'File'>, 'file': <'%s'>}>", log);
+        vm = vm_run(service, "a", "secretword", more);
+        tree =
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, "/org/cloudhypervisor",
+                                        "org.freedesktop.DBus.ObjectManager", "GetManagedObjects",
+                                        NULL, NULL, &error);
+        g_assert_no_error(error);
+        public = g_variant_print(tree, false);
+        assert_has(public, "/vm/a/device/", true);
+        assert_has(public, "secretword", false);
+        assert_has(public, service->kernel, false);
+        assert_has(public, log, false);
+        g_assert_false(service_has_signal(service, "secretword"));
+        g_assert_false(service_has_signal(service, service->kernel));
+        g_assert_false(service_has_signal(service, log));
+
+        /* It is there, for who may. */
+        config = vm_ask(service, vm, "GetConfig");
+        assert_has(config, "secretword", true);
+        assert_has(config, service->kernel, true);
+        paths = vm_ask(service, vm, "GetConsolePaths");
+        assert_has(paths, log, true);
+        device =
+                        service_call(service, "/org/cloudhypervisor/vm/a/device/_5fdisk0", DEVICE,
+                                     "GetConfig", g_variant_new("(a{sv})", NULL), &error);
+        g_assert_no_error(error);
+}
+
+static GError *set_owner(GDBusConnection *bus, const char *vm, uid_t owner) {
+        GError *error = NULL;
+        g_autoptr(GVariant) reply =
+                        service_call_as(bus, G_DBUS_CALL_FLAGS_NONE, vm, VM, "SetOwner",
+                                        g_variant_new("(ua{sv})", owner, NULL), NULL, &error);
+
+        return error;
+}
+
+static void test_set_owner(void) {
+        g_autoptr(Service) service = start_system();
+        g_autoptr(GDBusConnection) one = NULL, two = NULL;
+        g_autoptr(GError) no_uid = NULL, running = NULL, own = NULL, old = NULL, fresh = NULL;
+        g_autofree char *vm = NULL, *owner = NULL;
+
+        if (!service)
+                return;
+        one = service_connect_as(service, OWNER);
+        two = service_connect_as(service, NOBODY);
+        vm = vm_create(service, "a", NULL, NULL);
+        no_uid = set_owner(service->bus, vm, (uid_t) -1);
+        assert_chv_error(no_uid, CHV_ERROR_INVALID_CONFIG);
+        g_assert_null(set_owner(service->bus, vm, OWNER));
+        service_await_signal(service, "'Owner': <uint32 1>");
+        /* An owner may not pass on what he is charged for. */
+        own = set_owner(one, vm, NOBODY);
+        assert_chv_error(own, CHV_ERROR_ACCESS_DENIED);
+        g_variant_unref(start_as(one, G_DBUS_CALL_FLAGS_NONE, vm, &old));
+        g_assert_no_error(old);
+        vm_await(service, vm, "running");
+        running = set_owner(service->bus, vm, NOBODY);
+        assert_names(running, CHV_ERROR_INVALID_STATE, "running");
+        g_variant_unref(vm_call(service, vm, "PowerOff", NULL));
+        g_assert_null(set_owner(service->bus, vm, NOBODY));
+        g_assert_null(start_as(one, G_DBUS_CALL_FLAGS_NONE, vm, &old));
+        assert_chv_error(old, CHV_ERROR_ACCESS_DENIED);
+        g_variant_unref(start_as(two, G_DBUS_CALL_FLAGS_NONE, vm, &fresh));
+        g_assert_no_error(fresh);
+        owner = vm_get(service, vm, "Owner");
+        g_assert_cmpstr(owner, ==, "65534");
+}
+
 static GError *call_on_bus(GDBusConnection *bus, const char *method, GVariant *params) {
         GError *error = NULL;
         g_autoptr(GVariant) reply = g_dbus_connection_call_sync(
@@ -561,6 +650,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/authority/gone-meanwhile", test_gone_meanwhile);
         g_test_add_func("/authority/caller-leaves", test_caller_leaves);
         g_test_add_func("/authority/flood", test_flood);
+        g_test_add_func("/authority/privacy", test_privacy);
+        g_test_add_func("/authority/set-owner", test_set_owner);
         g_test_add_func("/authority/bus-policy", test_bus_policy);
         g_test_add_func("/authority/session-is-one-users", test_session_is_one_users);
         return g_test_run();

@@ -206,7 +206,7 @@ static void test_consoles(void) {
         vm = create(service, "a", "tick", more);
         call(service, vm, "Start", NULL);
         assert_ticks(service, vm);
-        paths = vm_get(service, vm, "ConsolePaths");
+        paths = vm_ask(service, vm, "GetConsolePaths");
         g_assert_nonnull(strstr(paths, "/dev/pts/"));
         g_assert_nonnull(strstr(paths, file));
         call(service, vm, "PowerOff", NULL);

@@ -228,7 +228,7 @@ static void test_console_file(void) {
         g_assert_cmpuint(st.st_mode & 07777, ==, 0600);
         assert_arrived(counters, "serial", path, O_WRONLY);
         g_assert_cmpuint(counter(counters, "serial", "flags") & O_APPEND, ==, O_APPEND);
-        paths = vm_get(service, vm, "ConsolePaths");
+        paths = vm_ask(service, vm, "GetConsolePaths");
         g_assert_nonnull(strstr(paths, path));
 }
 
@@ -270,14 +270,10 @@ static void test_console_pty(void) {
                         vm_run(service, "a", NULL,
                                "'serial': <{'mode': <'Pty'>}>, 'console': <{'mode': <'Pty'>}>");
         g_autoptr(GVariant) paths = NULL, counters = vm_call(service, vm, "GetCounters", NULL);
-        g_autoptr(GError) error = NULL;
-        g_autoptr(GVariant) reply =
-                        service_call(service, vm, "org.freedesktop.DBus.Properties", "Get",
-                                     g_variant_new("(ss)", VM, "ConsolePaths"), &error);
+        g_autoptr(GVariant) reply = vm_call(service, vm, "GetConsolePaths", NULL);
         const char *serial, *console;
 
-        g_assert_no_error(error);
-        g_variant_get(reply, "(v)", &paths);
+        paths = g_variant_get_child_value(reply, 0);
         g_assert_true(g_variant_lookup(paths, "serial", "&s", &serial));
         g_assert_true(g_variant_lookup(paths, "console", "&s", &console));
         g_assert_cmpstr(serial, !=, console);

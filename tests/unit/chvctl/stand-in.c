@@ -31,6 +31,7 @@ typedef struct {
         StandIn *owner;
         char *path;
         ChvVm *skeleton;
+        GVariant *config;
         ChvObjectSkeleton *object;
         int console; /* our end; -1 */
         guint console_source;
@@ -216,8 +217,44 @@ on_resume(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options,
 
 static gboolean
 on_nmi(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, Vm *vm) {
-        if (allowed(vm, invocation, CHV_VM_VERB_NMI))
+        GDBusMessage *message = g_dbus_method_invocation_get_message(invocation);
+
+        if (g_str_has_prefix(chv_vm_get_name(skeleton), "locked") &&
+            !(g_dbus_message_get_flags(message) &
+              G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION)) {
+                note(vm->owner, "refused");
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_NEEDS_INTERACTION, "who are you?");
+        } else if (allowed(vm, invocation, CHV_VM_VERB_NMI))
                 chv_vm_complete_nmi(skeleton, invocation);
+        return TRUE;
+}
+
+static gboolean
+on_get_config(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, Vm *vm) {
+        if (g_str_has_prefix(chv_vm_get_name(skeleton), "secret"))
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_ACCESS_DENIED, "not for you");
+        else
+                chv_vm_complete_get_config(skeleton, invocation, vm->config);
+        return TRUE;
+}
+
+static gboolean on_get_console_paths(
+                ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, Vm *vm) {
+        chv_vm_complete_get_console_paths(
+                        skeleton, invocation, g_variant_new_parsed("{'serial': '/dev/pts/7'}"));
+        return TRUE;
+}
+
+static gboolean
+on_set_owner(ChvVm *skeleton,
+             GDBusMethodInvocation *invocation,
+             guint owner,
+             GVariant *options,
+             Vm *vm) {
+        chv_vm_set_owner(skeleton, owner);
+        chv_vm_complete_set_owner(skeleton, invocation);
         return TRUE;
 }
 
@@ -302,6 +339,7 @@ static void vm_free(gpointer data) {
         close_console(vm);
         g_object_unref(vm->skeleton);
         g_object_unref(vm->object);
+        g_variant_unref(vm->config);
         g_free(vm->path);
         g_free(vm);
 }
@@ -320,11 +358,15 @@ static Vm *vm_new(StandIn *stand_in, const char *name, GVariant *config, gboolea
                 { "handle-resume", G_CALLBACK(on_resume) },
                 { "handle-nmi", G_CALLBACK(on_nmi) },
                 { "handle-delete", G_CALLBACK(on_delete) },
+                { "handle-get-config", G_CALLBACK(on_get_config) },
+                { "handle-get-console-paths", G_CALLBACK(on_get_console_paths) },
+                { "handle-set-owner", G_CALLBACK(on_set_owner) },
                 { "handle-get-counters", G_CALLBACK(on_counters) },
                 { "handle-open-console", G_CALLBACK(on_open_console) },
         };
         Vm *vm = g_new0(Vm, 1);
         g_autofree char *id = g_strdelimit(g_strdup(name), "-", 'x');
+        g_autoptr(ChvConfig) parsed = chv_config_from_variant(config, NULL);
 
         vm->owner = stand_in;
         vm->console = -1;
@@ -332,7 +374,9 @@ static Vm *vm_new(StandIn *stand_in, const char *name, GVariant *config, gboolea
         vm->skeleton = chv_vm_skeleton_new();
         chv_vm_set_name(vm->skeleton, name);
         chv_vm_set_state(vm->skeleton, "created");
-        chv_vm_set_config(vm->skeleton, config);
+        vm->config = g_variant_ref_sink(config);
+        chv_vm_set_vcpus(vm->skeleton, parsed->cpus.boot_vcpus);
+        chv_vm_set_memory_size(vm->skeleton, parsed->memory.size);
         chv_vm_set_transient(vm->skeleton, transient);
         chv_vm_set_uuid(vm->skeleton, "00000000-0000-4000-8000-000000000000");
         for (size_t i = 0; i < G_N_ELEMENTS(methods); i++)
@@ -443,7 +487,13 @@ const char *stand_in_state(StandIn *stand_in, const char *name) {
 GVariant *stand_in_config(StandIn *stand_in, const char *name) {
         Vm *vm = g_hash_table_lookup(stand_in->vms, name);
 
-        return chv_vm_get_config(vm->skeleton);
+        return vm->config;
+}
+
+guint stand_in_owner(StandIn *stand_in, const char *name) {
+        Vm *vm = g_hash_table_lookup(stand_in->vms, name);
+
+        return chv_vm_get_owner(vm->skeleton);
 }
 
 gboolean stand_in_transient(StandIn *stand_in, const char *name) {

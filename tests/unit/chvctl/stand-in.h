@@ -9,7 +9,8 @@
  * back what is typed in capitals, and ends with the VM when it reads "off\n" and is
  * replaced, with a reboot, when it reads "again\n". A guest asked to shut down does so after a moment,
  * unless its name begins with "stubborn"; starting one whose name begins with "broken" fails; one whose name begins with "silent"
- * never completes a job.
+ * never completes a job. The configuration of one whose name begins with "secret" is not told, and an NMI for one whose name
+ * begins with "locked" needs a call that lets somebody be asked.
  */
 typedef struct StandIn StandIn;
 StandIn *stand_in_new(GDBusConnection *connection);
@@ -19,6 +20,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(StandIn, stand_in_free)
 /* The state of a VM, NULL: there is none. And the methods that were called, separated by spaces, since the last look. */
 const char *stand_in_state(StandIn *stand_in, const char *name);
 GVariant *stand_in_config(StandIn *stand_in, const char *name);
+guint stand_in_owner(StandIn *stand_in, const char *name);
 gboolean stand_in_transient(StandIn *stand_in, const char *name);
 char *stand_in_calls(StandIn *stand_in);
 void stand_in_emit(StandIn *stand_in, const char *name, const char *event);

@@ -418,6 +418,97 @@ static void test_console_terminal(Fixture *f, gconstpointer data) {
         g_assert_cmpstr(stand_in_state(f->stand_in, "a"), ==, "running");
 }
 
+/* Of what is not told, info says so and shows the rest. */
+static void test_hidden(Fixture *f, gconstpointer data) {
+        g_auto(Run) info = { 0 }, json = { 0 }, open = { 0 };
+
+        expect("create secret --kernel /hidden --cpus boot=3", 0, NULL, NULL);
+        expect("create open --kernel /k", 0, NULL, NULL);
+        expect("list --no-legend", 0,
+               "open    created  1  512M  root  -\nsecret  created  3  512M  root  -\n", "");
+        info = chvctl("info secret", NULL);
+        g_assert_cmpint(info.status, ==, 0);
+        g_assert_cmpstr(info.err, ==, "");
+        g_assert_nonnull(strstr(info.out, "       State: created\n"));
+        g_assert_nonnull(strstr(info.out, "      Hidden: options and consoles: not for you\n"));
+        g_assert_null(strstr(info.out, "/hidden"));
+        g_assert_null(strstr(info.out, "/dev/pts"));
+        json = chvctl("info secret --json=short", NULL);
+        g_assert_nonnull(strstr(json.out, "\"hidden\":\"not for you\""));
+        g_assert_null(strstr(json.out, "/hidden"));
+        open = chvctl("info open", NULL);
+        g_assert_null(strstr(open.out, "Hidden"));
+        g_assert_nonnull(strstr(open.out, "     Console: serial at /dev/pts/7\n"));
+}
+
+static void test_set_owner(Fixture *f, gconstpointer data) {
+        expect("create a --kernel /k", 0, NULL, NULL);
+        expect("set-owner a 4711", 0, "", "");
+        g_assert_cmpuint(stand_in_owner(f->stand_in, "a"), ==, 4711);
+        expect("set-owner a root", 0, "", "");
+        g_assert_cmpuint(stand_in_owner(f->stand_in, "a"), ==, 0);
+        expect("set-owner a no-such-user", 2, "",
+               "chvctl: a: there is no user 'no-such-user' on this host\n");
+        expect("set-owner a 4294967295", 2, "", NULL);
+        expect("set-owner nobody 1", 3, "", NULL);
+}
+
+/* Runs chvctl on a terminal of its own, to its end; returns what it showed there. */
+static char *chvctl_on_terminal(const char *word, const char *name) {
+        g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+        g_autoptr(GString) seen = g_string_new(NULL);
+        Terminal terminal = { .loop = loop, .seen = seen };
+        const char *program = g_getenv("CHVCTL");
+        pid_t pid = forkpty(&terminal.fd, NULL, NULL, NULL);
+        char buffer[256];
+        ssize_t n;
+
+        g_assert_cmpint(pid, >=, 0);
+        if (pid == 0) {
+                (void) execl(program, program, word, name, (char *) NULL);
+                _exit(127);
+        }
+        g_child_watch_add(pid, on_child, &terminal);
+        g_main_loop_run(loop);
+        while ((n = read(terminal.fd, buffer, sizeof(buffer))) > 0)
+                g_string_append_len(seen, buffer, n);
+        close(terminal.fd);
+        return g_strdup(seen->str);
+}
+
+/* A call that lacks a person is made again, with an agent if there is a terminal; any other is made once. */
+static void test_agent(Fixture *f, gconstpointer data) {
+        static const char script[] =
+                        "#!/bin/sh\n[ \"$*\" = '--notify-fd 3 --fallback' ] || exit 1\n"
+                        "echo asked\nexec 3>&-\nexec sleep 60\n";
+        g_autofree char *agent = g_build_filename(f->dir, "pkttyagent", NULL);
+        g_autofree char *before = g_strdup(g_getenv("PATH")), *path = NULL;
+        g_autofree char *locked = NULL, *open = NULL;
+
+        g_assert_true(g_file_set_contents_full(
+                        agent, script, -1, G_FILE_SET_CONTENTS_NONE, 0700, NULL));
+        path = g_strdup_printf("%s:%s", f->dir, before);
+        g_setenv("PATH", path, TRUE);
+        expect("create locked --kernel /k", 0, NULL, NULL);
+        expect("create open --kernel /k", 0, NULL, NULL);
+        expect("start locked open", 0, NULL, NULL);
+        g_free(stand_in_calls(f->stand_in));
+
+        expect("nmi locked --no-ask-password", 4, "", NULL);
+        expect_calls(f, "refused");
+        /* No terminal, no agent; but there may be another. */
+        expect("nmi locked", 0, "", "");
+        expect_calls(f, "refused NMI");
+        locked = chvctl_on_terminal("nmi", "locked");
+        g_assert_cmpstr(locked, ==, "asked\r\n");
+        expect_calls(f, "refused NMI");
+        open = chvctl_on_terminal("nmi", "open");
+        g_assert_cmpstr(open, ==, "");
+        expect_calls(f, "NMI");
+        g_setenv("PATH", before, TRUE);
+        g_assert_cmpint(g_unlink(agent), ==, 0);
+}
+
 /* -H through a stand-in for ssh that ignores the host and runs the bridge on the private bus. */
 static void test_host(Fixture *f, gconstpointer data) {
         g_autofree char *bridge = g_find_program_in_path("systemd-stdio-bridge");
@@ -455,6 +546,9 @@ int main(int argc, char **argv) {
         ADD("waiting", test_waiting);
         ADD("service-gone", test_service_gone);
         ADD("listings", test_listings);
+        ADD("hidden", test_hidden);
+        ADD("set-owner", test_set_owner);
+        ADD("agent", test_agent);
         ADD("configuration", test_configuration);
         ADD("monitor", test_monitor);
         ADD("console/pipe", test_console_pipe);

@@ -24,7 +24,7 @@ ENV = {**os.environ, "PATH": f"{CHVCTL.parent}:{os.environ['PATH']}", "LC_ALL": 
        "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "HOME": HOME.name, "XDG_CONFIG_HOME": HOME.name,
        "XDG_DATA_HOME": HOME.name}
 # What the words of a command's row may be; another one would have to be taught to the completion.
-ARGUMENTS = {"NAME", "FILE", "COMMAND", "SECTION", "OPTION"}
+ARGUMENTS = {"NAME", "USER", "FILE", "COMMAND", "SECTION", "OPTION"}
 
 
 class Skipped(Exception):
@@ -85,6 +85,7 @@ def nonsense():
 def no_service():
     begin = time.monotonic()
     check(offered("start", "") == [], "names without a service")
+    check("root" in offered("set-owner", "a", ""), "users are not offered")
     check(time.monotonic() - begin < 5, "waits for a service that is not there")
 
 
