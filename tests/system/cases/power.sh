@@ -2,13 +2,13 @@
 # SPDX-FileCopyrightText: The chvd developers
 # SPDX-License-Identifier: Apache-2.0
 # Every way a running guest ends or starts over.
-# Runs: guest-poweroff | guest-reboot | button | reset | reboot | poweroff
+# Runs: guest-poweroff | guest-reboot | button | reset | reboot | reboot-force | poweroff
 . "$(dirname "$0")/../lib.sh"
 
 case $1 in
 guest-poweroff) end=poweroff ;;
 guest-reboot) end=reboot ;;
-button) end=button ;;
+button | reboot) end=button ;;
 *) end=halt ;;
 esac
 start_chvd
@@ -35,8 +35,15 @@ reset)
     await_text 90 vm 'chv-init: up' 2
     has_state vm running || fail "state $(property vm State)"
     ;;
-reboot)
+reboot) # through the guest's own power-off
+    await_text 30 vm 'waiting for the power button'
     chvctl reboot vm
+    has_text vm 'chv-init: power button'
+    await_text 90 vm 'chv-init: up' 2
+    has_state vm running || fail "state $(property vm State)"
+    ;;
+reboot-force) # a guest that does not listen
+    chvctl reboot --force vm
     await_text 90 vm 'chv-init: up' 2
     has_state vm running || fail "state $(property vm State)"
     ;;
