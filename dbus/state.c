@@ -31,7 +31,8 @@ static const struct {
         [CHV_VM_STATE_CREATED] = {
                 "created",
                 S(STARTING),
-                V(START) | V(DELETE) | V(RESIZE) | V(ADD_DEVICE) | V(REMOVE_DEVICE),
+                V(START) | V(DELETE) | V(RESIZE) | V(ADD_DEVICE) | V(REMOVE_DEVICE) |
+                                V(SET_CONFIG) | V(RENAME),
         },
         [CHV_VM_STATE_STARTING] = {
                 "starting",
@@ -58,13 +59,15 @@ static const struct {
         [CHV_VM_STATE_SHUTDOWN] = {
                 "shutdown",
                 S(STARTING),
-                V(START) | V(DELETE) | V(RESIZE) | V(ADD_DEVICE) | V(REMOVE_DEVICE),
+                V(START) | V(DELETE) | V(RESIZE) | V(ADD_DEVICE) | V(REMOVE_DEVICE) |
+                                V(SET_CONFIG) | V(RENAME),
         },
         /* A failed VM may still have a worker that holds its resources: powering off ends that too. */
         [CHV_VM_STATE_FAILED] = {
                 "failed",
                 S(STARTING) | S(STOPPING) | S(SHUTDOWN),
-                V(START) | V(POWER_OFF) | V(DELETE) | V(RESIZE) | V(ADD_DEVICE) | V(REMOVE_DEVICE),
+                V(START) | V(POWER_OFF) | V(DELETE) | V(RESIZE) | V(ADD_DEVICE) |
+                                V(REMOVE_DEVICE) | V(SET_CONFIG) | V(RENAME),
         },
 };
 
@@ -83,6 +86,8 @@ static const char *const verbs[] = {
         [CHV_VM_VERB_RESIZE] = "resize",
         [CHV_VM_VERB_ADD_DEVICE] = "add-device",
         [CHV_VM_VERB_REMOVE_DEVICE] = "remove-device",
+        [CHV_VM_VERB_SET_CONFIG] = "set-config",
+        [CHV_VM_VERB_RENAME] = "rename",
 };
 
 G_STATIC_ASSERT(G_N_ELEMENTS(states) == CHV_VM_STATE_MAX);

@@ -38,6 +38,8 @@ typedef enum {
         CHV_VM_VERB_RESIZE,
         CHV_VM_VERB_ADD_DEVICE,
         CHV_VM_VERB_REMOVE_DEVICE,
+        CHV_VM_VERB_SET_CONFIG,
+        CHV_VM_VERB_RENAME,
         CHV_VM_VERB_MAX,
         CHV_VM_VERB_INVALID = -22,
 } ChvVmVerb;

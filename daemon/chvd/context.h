@@ -8,6 +8,7 @@
 
 struct ChvdAuthority;
 struct ChvdQuota;
+struct ChvdStoreQueue;
 
 #define CHVD_BUS_NAME "org.cloudhypervisor.Manager"
 #define CHVD_PATH "/org/cloudhypervisor"
@@ -24,6 +25,7 @@ typedef struct {
         GDBusObjectManagerServer *objects;
         struct ChvdAuthority *authority;
         struct ChvdQuota *quota;
+        struct ChvdStoreQueue *store;
         uint64_t last_job;
         bool stopping; /* no new work is taken */
 } ChvdContext;

@@ -23,6 +23,7 @@ static void definition_clear(gpointer data) {
         g_clear_pointer(&definition->dict, g_variant_unref);
         g_clear_pointer(&definition->given, chvd_fd_set_free);
         g_clear_pointer(&definition->name, g_free);
+        g_clear_pointer(&definition->lost, g_free);
 }
 
 ChvdDefinition *chvd_definition_ref(ChvdDefinition *definition) {
@@ -31,6 +32,31 @@ ChvdDefinition *chvd_definition_ref(ChvdDefinition *definition) {
 
 void chvd_definition_unref(ChvdDefinition *definition) {
         g_atomic_rc_box_release_full(definition, definition_clear);
+}
+
+GVariant *chvd_definition_given(const ChvdDefinition *definition) {
+        GVariantBuilder names;
+
+        g_variant_builder_init(&names, G_VARIANT_TYPE_STRING_ARRAY);
+        for (size_t i = 0; i < chvd_fd_set_size(definition->given); i++)
+                g_variant_builder_add(&names, "s", chvd_fd_set_name(definition->given, i));
+        if (definition->lost)
+                g_variant_builder_add(&names, "s", definition->lost);
+        return g_variant_builder_end(&names);
+}
+
+ChvdDefinition *chvd_definition_renamed(const ChvdDefinition *definition, const char *name) {
+        ChvdDefinition *renamed = g_atomic_rc_box_new0(ChvdDefinition);
+
+        renamed->name = g_strdup(name);
+        renamed->dict = g_variant_ref(definition->dict);
+        /* It was read before, and says the same as before. */
+        renamed->config = chv_config_from_variant(renamed->dict, /* error= */ NULL);
+        chv_config_complete(renamed->config);
+        renamed->needs = chv_config_resources(renamed->config);
+        renamed->given = chvd_fd_set_copy(definition->given);
+        renamed->lost = g_strdup(definition->lost);
+        return renamed;
 }
 
 static ChvConsoleMode console_mode(const ChvConfig *config, const char *name) {

@@ -17,6 +17,7 @@ typedef struct {
         GVariant *dict;   /* a{sv}, the same configuration */
         GArray *needs;    /* ChvResource */
         ChvdFdSet *given; /* by the creator */
+        char *lost; /* name of a descriptor that was given before the service was restarted; NULL: none */
 } ChvdDefinition;
 
 /* Checks all a client can get wrong: name, sizes, options, rules across options, and each descriptor against the option it serves. */
@@ -28,6 +29,10 @@ ChvdDefinition *chvd_definition_new(
                 GError **error);
 /* Whether chvd would open, make or attach to something of the host for it that its creator did not pass, beyond the host's randomness. */
 bool chvd_definition_names_host(const ChvdDefinition *definition);
+/* Names of the descriptors that were given for it, floating as. */
+GVariant *chvd_definition_given(const ChvdDefinition *definition);
+/* The same under another name, which has to be a valid one. */
+ChvdDefinition *chvd_definition_renamed(const ChvdDefinition *definition, const char *name);
 ChvdDefinition *chvd_definition_ref(ChvdDefinition *definition);
 void chvd_definition_unref(ChvdDefinition *definition);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdDefinition, chvd_definition_unref)

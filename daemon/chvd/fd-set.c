@@ -8,6 +8,7 @@
 
 #include "daemon/chvd/fd-set.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "dbus/error.h"
@@ -48,6 +49,19 @@ void chvd_fd_set_take(ChvdFdSet *set, const char *name, int fd) {
         Entry entry = { g_strdup(name), fd };
 
         (void) g_array_append_val(set->entries, entry);
+}
+
+ChvdFdSet *chvd_fd_set_copy(const ChvdFdSet *set) {
+        ChvdFdSet *copy = chvd_fd_set_new();
+
+        for (unsigned i = 0; i < set->entries->len; i++) {
+                const Entry *entry = &g_array_index(set->entries, Entry, i);
+                int fd = fcntl(entry->fd, F_DUPFD_CLOEXEC, 3);
+
+                if (fd >= 0)
+                        chvd_fd_set_take(copy, entry->name, fd);
+        }
+        return copy;
 }
 
 size_t chvd_fd_set_size(const ChvdFdSet *set) {

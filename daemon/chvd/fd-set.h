@@ -14,6 +14,9 @@ ChvdFdSet *chvd_fd_set_new(void);
 void chvd_fd_set_free(ChvdFdSet *set);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdFdSet, chvd_fd_set_free)
 
+/* With duplicates; one that can't be had is left out. */
+ChvdFdSet *chvd_fd_set_copy(const ChvdFdSet *set);
+
 /* Takes fd over. The name must be new. */
 void chvd_fd_set_take(ChvdFdSet *set, const char *name, int fd);
 

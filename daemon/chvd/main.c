@@ -18,18 +18,21 @@
 #include "daemon/chvd/context.h"
 #include "daemon/chvd/manager.h"
 #include "daemon/chvd/quota.h"
+#include "daemon/chvd/store-queue.h"
 #include "daemon/chvd/vm-run.h"
 
 typedef struct {
         gboolean session, system, replace, version;
-        char *address, *worker, *kvm;
+        char *address, *worker, *kvm, *state_dir;
 } Options;
 
 typedef struct {
         GMainLoop *loop;
         GDBusConnection *bus;
         ChvdContext context;
+        ChvdStore *store;
         ChvdManager *manager;
+        bool replaces; /* another chvd may have changed the store until the name was ours */
         unsigned owner_id;
         bool stopping;
         int status;
@@ -58,8 +61,14 @@ static gboolean on_terminate(gpointer data) {
 }
 
 static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer data) {
-        (void) sd_notify(/* unset_environment= */ 0, "READY=1");
+        Program *program = data;
+
         g_debug("own %s", name);
+        if (program->replaces)
+                chvd_manager_load(program->manager);
+        program->replaces = false;
+        chvd_manager_begin(program->manager);
+        (void) sd_notify(/* unset_environment= */ 0, "READY=1");
 }
 
 static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) {
@@ -112,7 +121,11 @@ static bool set_up(Program *program, const Options *options, GError **error) {
                 .quota = chvd_quota_new(),
         };
         program->context.authority = chvd_authority_new(options->session, program->context.quota);
+        program->store = chvd_store_new(options->state_dir, &chvd_store_files);
+        program->context.store = chvd_store_queue_new(program->store);
         program->manager = chvd_manager_new(&program->context);
+        program->replaces = options->replace;
+        chvd_manager_load(program->manager);
         g_dbus_object_manager_server_set_connection(program->context.objects, program->bus);
         if (options->replace)
                 flags |= G_BUS_NAME_OWNER_FLAGS_REPLACE;
@@ -129,6 +142,8 @@ static void tear_down(Program *program) {
         g_clear_object(&program->context.objects);
         chvd_authority_free(program->context.authority);
         chvd_quota_free(program->context.quota);
+        chvd_store_queue_free(program->context.store);
+        chvd_store_free(program->store);
         if (program->bus && !g_dbus_connection_is_closed(program->bus))
                 (void) g_dbus_connection_flush_sync(
                                 program->bus, /* cancellable= */ NULL, /* error= */ NULL);
@@ -169,6 +184,8 @@ static bool parse(Options *options, int *argc, char ***argv, GError **error) {
                   "Run VMs with the program PATH", "PATH" },
                 { "kvm", 0, 0, G_OPTION_ARG_FILENAME, &options->kvm,
                   "The KVM device (default /dev/kvm)", "PATH" },
+                { "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->state_dir,
+                  "Where definitions are stored", "PATH" },
                 { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version",
                   NULL },
                 { NULL },
@@ -185,6 +202,13 @@ static bool parse(Options *options, int *argc, char ***argv, GError **error) {
                 return false;
         }
         return true;
+}
+
+/* systemd makes the folder and says where it is. */
+static char *default_state_dir(bool session) {
+        if (session)
+                return g_build_filename(g_get_user_data_dir(), "chvd", NULL);
+        return g_strdup(g_getenv("STATE_DIRECTORY") ?: CHV_LOCALSTATEDIR "/lib/chvd");
 }
 
 int main(int argc, char **argv) {
@@ -204,10 +228,13 @@ int main(int argc, char **argv) {
                 options.worker = g_strdup(g_getenv("CHV_WORKER") ?: CHV_LIBEXECDIR "/chv-vmm");
         if (!options.kvm)
                 options.kvm = g_strdup("/dev/kvm");
+        if (!options.state_dir)
+                options.state_dir = default_state_dir(options.session);
         (void) signal(SIGPIPE, SIG_IGN);
         status = run(&options);
         g_free(options.worker);
         g_free(options.kvm);
         g_free(options.address);
+        g_free(options.state_dir);
         return status;
 }

@@ -4,7 +4,8 @@
 /*
  * The manager: creates VMs, finds them, and tells of their events in one place. It owns the table of names; a VM that
  * is gone leaves the table and gives back its owner's charge before anything else can happen, so that its name is
- * free when the reply to Delete arrives.
+ * free when the reply to Delete arrives. What is to last is on disk before anybody can see it, and off the disk before
+ * its object goes.
  */
 
 #include "config.h"
@@ -14,10 +15,13 @@
 #include <string.h>
 
 #include "daemon/chvd/authority.h"
+#include "daemon/chvd/autostart.h"
 #include "daemon/chvd/gate.h"
 #include "daemon/chvd/host.h"
 #include "daemon/chvd/options.h"
+#include "daemon/chvd/path.h"
 #include "daemon/chvd/quota.h"
+#include "daemon/chvd/store-queue.h"
 #include "daemon/chvd/vm-run.h"
 #include "daemon/chvd/vm.h"
 #include "dbus/error.h"
@@ -27,7 +31,10 @@ struct ChvdManager {
         ChvdContext *context;
         ChvObjectSkeleton *object;
         ChvManager *skeleton;
-        GHashTable *vms; /* name → ChvdVm, which owns itself */
+        GHashTable *vms;    /* name → ChvdVm, which owns itself */
+        GHashTable *taken;  /* names that no VM has and none may take → why */
+        GHashTable *broken; /* name → what is wrong with its record */
+        ChvdAutostart *autostart;
         guint stop_check;
         void (*stopped)(gpointer data); /* of chvd_manager_stop() */
         gpointer stopped_data;
@@ -38,21 +45,33 @@ typedef struct {
         ChvdManager *manager;
         GDBusMethodInvocation *invocation;
         ChvdDefinition *definition;
+        ChvdPolicy policy;
         bool transient, start;
+        ChvdVmOrigin origin;
+        ChvdVm *vm; /* NULL: not made yet */
 } Request;
 
 static void request_free(Request *request) {
         g_clear_pointer(&request->definition, chvd_definition_unref);
+        chvd_vm_unref(request->vm);
         g_free(request);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Request, request_free)
 
-/* A CreateVM that also starts. */
+/* A Rename. */
 typedef struct {
-        ChvdVm *vm;
-        bool transient;
+        ChvdManager *manager;
         GDBusMethodInvocation *invocation;
-} Creation;
+        ChvdVm *vm;
+        char *name;
+} Renaming;
+
+static void renaming_free(Renaming *renaming) {
+        chvd_vm_unref(renaming->vm);
+        g_free(renaming->name);
+        g_free(renaming);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Renaming, renaming_free)
 
 /* What is to be created has a name, if that is one, and no owner yet. */
 static void subject(gpointer data, GDBusMethodInvocation *invocation, ChvdSubject *ret_subject) {
@@ -82,10 +101,13 @@ static gboolean refuse(GDBusMethodInvocation *invocation, const GError *error) {
         return true;
 }
 
-static bool any_run(ChvdManager *manager) {
+/* Neither a VM nor an answer that waits for the disk. */
+static bool is_busy(ChvdManager *manager) {
         GHashTableIter iter;
         gpointer vm;
 
+        if (!chvd_store_queue_is_empty(manager->context->store))
+                return true;
         g_hash_table_iter_init(&iter, manager->vms);
         while (g_hash_table_iter_next(&iter, NULL, &vm))
                 if (chvd_vm_has_run(vm))
@@ -97,7 +119,7 @@ static gboolean on_stop_check(gpointer data) {
         ChvdManager *manager = data;
 
         manager->stop_check = 0;
-        if (!any_run(manager))
+        if (!is_busy(manager))
                 manager->stopped(manager->stopped_data);
         return G_SOURCE_REMOVE;
 }
@@ -105,6 +127,13 @@ static gboolean on_stop_check(gpointer data) {
 static void check_stopped_later(ChvdManager *manager) {
         if (!manager->stop_check)
                 manager->stop_check = g_idle_add(on_stop_check, manager);
+}
+
+static void on_store_idle(gpointer data) {
+        ChvdManager *manager = data;
+
+        if (manager->context->stopping)
+                check_stopped_later(manager);
 }
 
 static void
@@ -130,52 +159,52 @@ static void on_vm_gone(gpointer data, ChvdVm *vm) {
         chvd_quota_release(manager->context->quota, CHVD_CHARGE_VM, chvd_vm_owner(vm));
 }
 
-static bool on_vm_chown(gpointer data, ChvdVm *vm, uid_t owner, GError **error) {
+static bool on_vm_charge(gpointer data, uid_t owner, GError **error) {
         ChvdManager *manager = data;
-        uid_t before = chvd_vm_owner(vm);
 
-        if (owner == before)
-                return true;
-        if (!chvd_quota_charge(manager->context->quota, CHVD_CHARGE_VM, owner, error))
-                return false;
-        chvd_quota_release(manager->context->quota, CHVD_CHARGE_VM, before);
-        chvd_vm_set_owner(vm, owner);
-        return true;
+        return chvd_quota_charge(manager->context->quota, CHVD_CHARGE_VM, owner, error);
 }
+
+static void on_vm_release(gpointer data, uid_t owner) {
+        ChvdManager *manager = data;
+
+        chvd_quota_release(manager->context->quota, CHVD_CHARGE_VM, owner);
+}
+
+static void
+on_vm_rename(gpointer data, ChvdVm *vm, const char *name, GDBusMethodInvocation *invocation);
 
 static const ChvdVmHooks vm_hooks = {
         .event = on_vm_event,
-        .chown = on_vm_chown,
+        .charge = on_vm_charge,
+        .release = on_vm_release,
         .gone = on_vm_gone,
+        .rename = on_vm_rename,
 };
 
-static void on_started(gpointer data, const char *job_path, const GError *error) {
-        g_autofree Creation *creation = data;
-        g_autoptr(ChvdVm) vm = creation->vm;
+/* The owner has been charged. */
+static ChvdVm *
+add_vm(ChvdManager *manager, ChvdDefinition *definition, const ChvdVmOrigin *origin) {
+        ChvdVm *vm = chvd_vm_new(manager->context, &vm_hooks, manager, definition, origin);
 
-        if (error)
-                return g_dbus_method_invocation_return_gerror(creation->invocation, error);
-        chvd_vm_set_transient(vm, creation->transient);
-        g_dbus_method_invocation_return_value(
-                        creation->invocation, g_variant_new("(o)", chvd_vm_path(vm)));
+        (void) g_hash_table_insert(manager->vms, g_strdup(definition->name), vm);
+        return vm;
 }
 
-/* Until it has started it is transient: one that fails to start leaves nothing behind. */
-static gboolean create_and_start(ChvdVm *vm, GDBusMethodInvocation *invocation, bool transient) {
-        g_autoptr(GError) error = NULL;
-        Creation *creation = g_new0(Creation, 1);
+static bool is_free(ChvdManager *manager, const char *name, GError **error) {
+        const char *why = g_hash_table_lookup(manager->taken, name);
 
-        creation->vm = chvd_vm_ref(vm);
-        creation->transient = transient;
-        creation->invocation = invocation;
-        if (chvd_vm_start(vm, chvd_gate_caller(invocation),
-                          /* paused= */ false, CHVD_START_TIMEOUT_S, on_started, creation,
-                          /* ret_job= */ NULL, &error))
-                return true;
-        g_free(creation);
-        chvd_vm_remove(vm);
-        chvd_vm_unref(vm);
-        return refuse(invocation, error);
+        if (!why)
+                why = g_hash_table_lookup(manager->broken, name);
+        if (!why && g_hash_table_contains(manager->vms, name))
+                why = "there is a VM of that name already";
+        if (why)
+                g_set_error(error, CHV_ERROR, CHV_ERROR_EXISTS, "name '%s': %s", name, why);
+        return !why;
+}
+
+static void take(ChvdManager *manager, const char *name) {
+        (void) g_hash_table_insert(manager->taken, g_strdup(name), "another call is making it");
 }
 
 static bool may_create(ChvdManager *manager, const char *name, uid_t caller, GError **error) {
@@ -183,33 +212,112 @@ static bool may_create(ChvdManager *manager, const char *name, uid_t caller, GEr
                 g_set_error(error, CHV_ERROR, CHV_ERROR_BUSY, "the service is stopping");
                 return false;
         }
-        if (g_hash_table_contains(manager->vms, name)) {
-                g_set_error(error, CHV_ERROR, CHV_ERROR_EXISTS, "there is a VM named '%s' already",
-                            name);
-                return false;
-        }
-        return chvd_quota_charge(manager->context->quota, CHVD_CHARGE_VM, caller, error);
+        return is_free(manager, name, error) &&
+               chvd_quota_charge(manager->context->quota, CHVD_CHARGE_VM, caller, error);
 }
 
-static void create(ChvdManager *manager, Request *request) {
-        uid_t caller = chvd_gate_caller(request->invocation);
-        g_autoptr(GError) error = NULL;
-        ChvdVm *vm;
+static void reply_created(const Request *request) {
+        g_dbus_method_invocation_return_value(
+                        request->invocation, g_variant_new("(o)", chvd_vm_path(request->vm)));
+}
 
-        if (!may_create(manager, request->definition->name, caller, &error)) {
+static void make(Request *request) {
+        request->vm = chvd_vm_ref(add_vm(request->manager, request->definition, &request->origin));
+        chvd_vm_event(request->vm, "created", /* properties= */ NULL);
+}
+
+static void on_kept(gpointer data, const GError *error) {
+        g_autoptr(Request) request = data;
+
+        if (!error)
+                return reply_created(request);
+        /* It is still transient, so this is the end of it. */
+        chvd_vm_stop(request->vm, error->message, /* grace_ms= */ 0);
+        (void) refuse(request->invocation, error);
+}
+
+static void on_started(gpointer data, const char *job_path, const GError *error) {
+        g_autoptr(Request) request = data;
+        ChvdVm *vm = request->vm;
+
+        if (error)
+                return g_dbus_method_invocation_return_gerror(request->invocation, error);
+        if (request->transient)
+                return reply_created(request);
+        chvd_vm_keep(vm, on_kept, g_steal_pointer(&request));
+}
+
+/* Until it has started it is transient: one that fails to start leaves nothing behind. */
+static void make_and_start(Request *request) {
+        g_autoptr(Request) owned = request;
+        g_autoptr(GError) error = NULL;
+
+        make(request);
+        if (chvd_vm_start(request->vm, request->origin.owner,
+                          /* paused= */ false, CHVD_START_TIMEOUT_S, on_started, request,
+                          /* ret_job= */ NULL, &error)) {
+                (void) g_steal_pointer(&owned);
+                return;
+        }
+        chvd_vm_remove(request->vm);
+        (void) refuse(request->invocation, error);
+}
+
+static void on_stored(gpointer data, const GError *error) {
+        g_autoptr(Request) request = data;
+        ChvdManager *manager = request->manager;
+
+        (void) g_hash_table_remove(manager->taken, request->definition->name);
+        if (error) {
+                chvd_quota_release(manager->context->quota, CHVD_CHARGE_VM, request->origin.owner);
                 (void) refuse(request->invocation, error);
                 return;
         }
-        vm =
-                        chvd_vm_new(manager->context, &vm_hooks, manager, request->definition,
-                                    caller, request->transient || request->start);
-        (void) g_hash_table_insert(manager->vms, (gpointer) chvd_vm_name(vm), vm);
+        request->origin.stored = true;
+        make(request);
+        reply_created(request);
+}
+
+/* What is to last is stored before it is there for anybody. */
+static void make_stored(Request *request) {
+        ChvdManager *manager = request->manager;
+        g_autoptr(GVariant) given = g_variant_ref_sink(chvd_definition_given(request->definition));
+        const ChvdRecord record = {
+                .owner = request->origin.owner,
+                .created = request->origin.created,
+                .policy = request->policy,
+                .config = request->definition->dict,
+                .given = given,
+        };
+
+        take(manager, request->definition->name);
+        chvd_store_queue_save(
+                        manager->context->store, request->definition->name, &record,
+                        /* create= */ true, on_stored, request);
+}
+
+static void create(Request *request) {
+        g_autoptr(Request) owned = request;
+        uid_t caller = chvd_gate_caller(request->invocation);
+        g_autoptr(GError) error = NULL;
+
+        if (!may_create(request->manager, request->definition->name, caller, &error)) {
+                (void) refuse(request->invocation, error);
+                return;
+        }
+        request->origin = (ChvdVmOrigin){
+                .owner = caller,
+                .created = (uint64_t) g_get_real_time(),
+                .transient = request->transient || request->start,
+                .policy = request->policy,
+                .state = CHV_VM_STATE_CREATED,
+        };
         if (request->start)
-                (void) create_and_start(vm, request->invocation, request->transient);
-        else
-                chv_manager_complete_create_vm(
-                                manager->skeleton, request->invocation, /* fd_list= */ NULL,
-                                chvd_vm_path(vm));
+                return make_and_start(g_steal_pointer(&owned));
+        if (!request->transient)
+                return make_stored(g_steal_pointer(&owned));
+        make(request);
+        reply_created(request);
 }
 
 static void on_host_access(GObject *source, GAsyncResult *result, gpointer data) {
@@ -219,7 +327,7 @@ static void on_host_access(GObject *source, GAsyncResult *result, gpointer data)
 
         if (chvd_authority_check_finish(
                             request->manager->context->authority, result, &caller, &error))
-                create(request->manager, request);
+                create(g_steal_pointer(&request));
         else
                 (void) refuse(request->invocation, error);
 }
@@ -233,22 +341,25 @@ on_create_vm(ChvManager *skeleton,
              GVariant *fds,
              GVariant *options,
              ChvdManager *manager) {
-        static const char *const known[] = { "transient", "b", "start", "b", NULL };
+        static const char *const known[] = { "transient",         "b", "start", "b",
+                                             CHVD_POLICY_OPTIONS, NULL };
         g_autoptr(Request) request = g_new0(Request, 1);
         g_autoptr(GError) error = NULL;
         ChvdSubject subject;
 
         if (!chvd_options_check(options, known, &error))
                 return refuse(invocation, error);
-        request->definition = chvd_definition_new(name, config, fds, list, &error);
-        if (!request->definition)
-                return refuse(invocation, error);
         request->manager = manager;
         request->invocation = invocation;
         request->transient = chvd_options_bool(options, "transient", false);
         request->start = chvd_options_bool(options, "start", false);
+        if (!chvd_policy_update(&request->policy, request->transient, options, &error))
+                return refuse(invocation, error);
+        request->definition = chvd_definition_new(name, config, fds, list, &error);
+        if (!request->definition)
+                return refuse(invocation, error);
         if (!chvd_definition_names_host(request->definition)) {
-                create(manager, request);
+                create(g_steal_pointer(&request));
                 return true;
         }
         subject = (ChvdSubject){ .vm = name };
@@ -257,6 +368,135 @@ on_create_vm(ChvManager *skeleton,
                         CHVD_ACTION_HOST_ACCESS, &subject, on_host_access,
                         g_steal_pointer(&request));
         return true;
+}
+
+/* A new object of the new name takes the place of the old one. */
+static void rename_now(Renaming *renaming) {
+        ChvdManager *manager = renaming->manager;
+        ChvdVm *old = renaming->vm;
+        ChvdVmOrigin origin = chvd_vm_origin(old);
+        g_autoptr(ChvdDefinition) definition =
+                        chvd_definition_renamed(chvd_vm_definition(old), renaming->name);
+        ChvdVm *vm;
+
+        chvd_vm_event(old, "renamed",
+                      g_variant_new_parsed(
+                                      "{'name': <%s>, 'to': <%s>}", chvd_vm_name(old),
+                                      renaming->name));
+        chvd_quota_charge_again(manager->context->quota, CHVD_CHARGE_VM, origin.owner);
+        vm = add_vm(manager, definition, &origin);
+        chvd_vm_remove(old);
+        g_dbus_method_invocation_return_value(
+                        renaming->invocation, g_variant_new("(o)", chvd_vm_path(vm)));
+}
+
+static void on_renamed(gpointer data, const GError *error) {
+        g_autoptr(Renaming) renaming = data;
+
+        (void) g_hash_table_remove(renaming->manager->taken, renaming->name);
+        chvd_vm_end_change(renaming->vm);
+        if (error)
+                (void) refuse(renaming->invocation, error);
+        else
+                rename_now(renaming);
+}
+
+static void
+on_vm_rename(gpointer data, ChvdVm *vm, const char *name, GDBusMethodInvocation *invocation) {
+        ChvdManager *manager = data;
+        g_autoptr(Renaming) renaming = g_new0(Renaming, 1);
+        g_autoptr(GError) error = NULL;
+
+        renaming->manager = manager;
+        renaming->invocation = invocation;
+        renaming->vm = chvd_vm_ref(vm);
+        renaming->name = g_strdup(name);
+        if (!chv_name_valid(name, &error) || !is_free(manager, name, &error)) {
+                (void) refuse(invocation, error);
+                return;
+        }
+        if (!chvd_vm_origin(vm).stored)
+                return rename_now(renaming);
+        take(manager, name);
+        chvd_vm_begin_change(vm);
+        chvd_store_queue_rename(
+                        manager->context->store, chvd_vm_name(vm), name, on_renamed,
+                        g_steal_pointer(&renaming));
+}
+
+static void
+on_found(gpointer data, const char *name, const ChvdRecord *record, const GError *error) {
+        ChvdManager *manager = data;
+        g_autoptr(GVariant) no_fds = g_variant_ref_sink(g_variant_new("a{sh}", NULL));
+        g_autoptr(ChvdDefinition) definition = NULL;
+        g_autoptr(GError) reason = NULL;
+
+        if (record)
+                definition = chvd_definition_new(
+                                name, record->config, no_fds, /* list= */ NULL, &reason);
+        if (!definition) {
+                char *why = g_strdup_printf(
+                                "its stored definition can't be used: %s%s%s",
+                                error ? ""
+                                      : chvd_store_dir(chvd_store_queue_store(
+                                                        manager->context->store)),
+                                error ? "" : ": ", error ? error->message : reason->message);
+
+                g_message("VM '%s': %s", name, why);
+                (void) g_hash_table_insert(manager->broken, g_strdup(name), why);
+                return;
+        }
+        if (g_variant_n_children(record->given) > 0)
+                g_variant_get_child(record->given, 0, "s", &definition->lost);
+        chvd_quota_charge_again(manager->context->quota, CHVD_CHARGE_VM, record->owner);
+        (void) add_vm(manager, definition,
+                      &(ChvdVmOrigin){
+                                      .owner = record->owner,
+                                      .created = record->created,
+                                      .policy = record->policy,
+                                      .stored = true,
+                                      .has_run = record->has_run,
+                                      .state = record->has_run ? CHV_VM_STATE_SHUTDOWN
+                                                               : CHV_VM_STATE_CREATED,
+                      });
+}
+
+void chvd_manager_load(ChvdManager *manager) {
+        ChvdStore *store = chvd_store_queue_store(manager->context->store);
+        g_autoptr(GPtrArray) vms = all_vms(manager);
+        g_autoptr(GError) error = NULL;
+
+        for (unsigned i = 0; i < vms->len; i++)
+                chvd_vm_remove(g_ptr_array_index(vms, i));
+        g_hash_table_remove_all(manager->broken);
+        if (!chvd_store_load(store, on_found, manager, &error))
+                g_message("no definitions are loaded: %s", error->message);
+}
+
+static ChvdVm *find_vm(gpointer data, const char *name) {
+        ChvdManager *manager = data;
+
+        return g_hash_table_lookup(manager->vms, name);
+}
+
+void chvd_manager_begin(ChvdManager *manager) {
+        g_autoptr(GPtrArray) vms = all_vms(manager);
+        GHashTableIter iter;
+        gpointer name, why;
+
+        g_hash_table_iter_init(&iter, manager->broken);
+        while (g_hash_table_iter_next(&iter, &name, &why)) {
+                g_autofree char *path = chvd_path(CHVD_PATH_VM, name);
+
+                chv_manager_emit_event(
+                                manager->skeleton, path, (uint64_t) g_get_real_time(), "vm",
+                                "definition-broken",
+                                g_variant_new_parsed(
+                                                "{'name': <%s>, 'message': <%s>}",
+                                                (const char *) name, (const char *) why));
+        }
+        g_clear_pointer(&manager->autostart, chvd_autostart_free);
+        manager->autostart = chvd_autostart_new(vms, find_vm, manager);
 }
 
 static gboolean
@@ -331,7 +571,10 @@ ChvdManager *chvd_manager_new(ChvdContext *context) {
 
         (void) CHV_ERROR; /* registered, so that errors of workers arrive as what they are */
         manager->context = context;
-        manager->vms = g_hash_table_new(g_str_hash, g_str_equal);
+        manager->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        manager->taken = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        manager->broken = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        chvd_store_queue_on_idle(context->store, on_store_idle, manager);
         manager->skeleton = chvd_gate_new(
                         CHV_TYPE_MANAGER_SKELETON, context->authority, subject, manager);
         chv_manager_set_version(manager->skeleton, CHV_VERSION);
@@ -355,6 +598,7 @@ void chvd_manager_free(ChvdManager *manager) {
 
         if (!manager)
                 return;
+        g_clear_pointer(&manager->autostart, chvd_autostart_free);
         vms = all_vms(manager);
         for (unsigned i = 0; i < vms->len; i++)
                 chvd_vm_remove(g_ptr_array_index(vms, i));
@@ -364,6 +608,8 @@ void chvd_manager_free(ChvdManager *manager) {
         g_object_unref(manager->skeleton);
         g_object_unref(manager->object);
         g_hash_table_unref(manager->vms);
+        g_hash_table_unref(manager->taken);
+        g_hash_table_unref(manager->broken);
         g_free(manager);
 }
 
@@ -375,6 +621,7 @@ void chvd_manager_stop(
         g_autoptr(GPtrArray) vms = all_vms(manager);
 
         manager->context->stopping = true;
+        g_clear_pointer(&manager->autostart, chvd_autostart_free);
         manager->stopped = done;
         manager->stopped_data = data;
         for (unsigned i = 0; i < vms->len; i++)

@@ -11,6 +11,10 @@ typedef struct ChvdManager ChvdManager;
 
 /* Exports the manager's object. */
 ChvdManager *chvd_manager_new(ChvdContext *context);
+/* Makes the VMs whose definitions are stored, instead of those that there are. May wait for the disk; nothing may run. */
+void chvd_manager_load(ChvdManager *manager);
+/* The name is ours: tells of definitions that can't be used, and starts what is to start with the service. */
+void chvd_manager_begin(ChvdManager *manager);
 /* All VMs have to be stopped. */
 void chvd_manager_free(ChvdManager *manager);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdManager, chvd_manager_free)

@@ -31,13 +31,19 @@ ChvdCrash chvd_crash_from_string(const char *text) {
         return CHVD_CRASH_INVALID;
 }
 
-bool chvd_policy_update(ChvdPolicy *policy, GVariant *options, GError **error) {
+bool chvd_policy_update(ChvdPolicy *policy, bool transient, GVariant *options, GError **error) {
         ChvdPolicy changed = *policy;
         const char *crash;
 
         changed.autostart = chvd_options_bool(options, "autostart", policy->autostart);
         changed.start_order = chvd_options_uint(options, "autostart-order", policy->start_order);
         changed.start_delay = chvd_options_uint(options, "autostart-delay", policy->start_delay);
+        if (changed.autostart && transient) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
+                            "options: 'autostart' is not for a transient VM, which is not there "
+                            "when the service starts");
+                return false;
+        }
         if (changed.start_delay > CHVD_POLICY_MAX_DELAY_S) {
                 g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
                             "options: 'autostart-delay' is %u s, more than %d s",

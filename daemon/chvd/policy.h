@@ -32,4 +32,4 @@ typedef struct {
         "autostart", "b", "autostart-order", "u", "autostart-delay", "u", "crash-policy", "s"
 
 /* Changes what the options name. CHV_ERROR_INVALID_CONFIG names the option; the policy is untouched then. */
-bool chvd_policy_update(ChvdPolicy *policy, GVariant *options, GError **error);
+bool chvd_policy_update(ChvdPolicy *policy, bool transient, GVariant *options, GError **error);

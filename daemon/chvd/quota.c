@@ -59,10 +59,17 @@ bool chvd_quota_charge(ChvdQuota *quota, ChvdCharge what, uid_t uid, GError **er
                             quota->total[what], limits[what].what);
                 return false;
         }
+        chvd_quota_charge_again(quota, what, uid);
+        return true;
+}
+
+void chvd_quota_charge_again(ChvdQuota *quota, ChvdCharge what, uid_t uid) {
+        unsigned held = GPOINTER_TO_UINT(
+                        g_hash_table_lookup(quota->held[what], GUINT_TO_POINTER(uid)));
+
         (void) g_hash_table_insert(
                         quota->held[what], GUINT_TO_POINTER(uid), GUINT_TO_POINTER(held + 1));
         quota->total[what]++;
-        return true;
 }
 
 void chvd_quota_release(ChvdQuota *quota, ChvdCharge what, uid_t uid) {

@@ -25,4 +25,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdQuota, chvd_quota_free)
 
 /* Charges one; CHV_ERROR_LIMIT when the uid's share or the service's is used up. */
 bool chvd_quota_charge(ChvdQuota *quota, ChvdCharge what, uid_t uid, GError **error);
+/* Charges one whatever the limits are: for what was there before. */
+void chvd_quota_charge_again(ChvdQuota *quota, ChvdCharge what, uid_t uid);
 void chvd_quota_release(ChvdQuota *quota, ChvdCharge what, uid_t uid);

@@ -20,6 +20,7 @@ ChvdRecord *chvd_record_copy(const ChvdRecord *record) {
         ChvdRecord *copy = g_memdup2(record, sizeof(*record));
 
         copy->config = g_variant_ref(record->config);
+        copy->given = record->given ? g_variant_ref(record->given) : NULL;
         return copy;
 }
 
@@ -27,6 +28,7 @@ void chvd_record_free(ChvdRecord *record) {
         if (!record)
                 return;
         g_clear_pointer(&record->config, g_variant_unref);
+        g_clear_pointer(&record->given, g_variant_unref);
         g_free(record);
 }
 
@@ -91,21 +93,20 @@ static void read_policy(GKeyFile *file, ChvdPolicy *policy, GPtrArray *warnings)
                 g_ptr_array_add(warnings, g_strdup_printf("CrashPolicy=%.64s is not known", crash));
 }
 
-static GVariant *read_config(GKeyFile *file, GError **error) {
-        g_autofree char *text = g_key_file_get_value(file, GROUP, "Config", /* error= */ NULL);
+static GVariant *
+read_variant(GKeyFile *file, const char *key, const GVariantType *type, GError **error) {
+        g_autofree char *text = g_key_file_get_value(file, GROUP, key, /* error= */ NULL);
         g_autoptr(GError) syntax = NULL;
-        GVariant *config;
+        GVariant *value;
 
         if (!text) {
-                (void) broken(error, "Config= is missing");
+                (void) broken(error, "%s= is missing", key);
                 return NULL;
         }
-        config =
-                        g_variant_parse(G_VARIANT_TYPE_VARDICT, text, /* limit= */ NULL,
-                                        /* endptr= */ NULL, &syntax);
-        if (!config)
-                (void) broken(error, "Config= can't be read: %s", syntax->message);
-        return config;
+        value = g_variant_parse(type, text, /* limit= */ NULL, /* endptr= */ NULL, &syntax);
+        if (!value)
+                (void) broken(error, "%s= can't be read: %s", key, syntax->message);
+        return value;
 }
 
 static bool check_version(GKeyFile *file, GError **error) {
@@ -150,7 +151,10 @@ chvd_record_from_text(const char *text, size_t size, GPtrArray *warnings, GError
                 return NULL;
         record->owner = (uid_t) owner;
         read_policy(file, &record->policy, warnings);
-        record->config = read_config(file, error);
+        record->given = read_variant(file, "Given", G_VARIANT_TYPE_STRING_ARRAY, error);
+        if (!record->given)
+                return NULL;
+        record->config = read_variant(file, "Config", G_VARIANT_TYPE_VARDICT, error);
         return record->config ? g_steal_pointer(&record) : NULL;
 }
 
@@ -160,13 +164,19 @@ static bool same_policy(const ChvdPolicy *a, const ChvdPolicy *b) {
 }
 
 static bool same(const ChvdRecord *a, const ChvdRecord *b) {
-        return a->owner == b->owner && a->created == b->created &&
+        bool none = !b->given || g_variant_n_children(b->given) == 0;
+
+        return (none ? g_variant_n_children(a->given) == 0 : g_variant_equal(a->given, b->given)) &&
+               a->owner == b->owner && a->created == b->created &&
                same_policy(&a->policy, &b->policy) && g_variant_equal(a->config, b->config);
 }
 
 char *chvd_record_to_text(const ChvdRecord *record, GError **error) {
         const ChvdPolicy *policy = &record->policy;
         g_autofree char *config = g_variant_print(record->config, /* type_annotate= */ true);
+        g_autofree char *given =
+                        record->given ? g_variant_print(record->given, /* type_annotate= */ true)
+                                      : g_strdup("[]");
         g_autofree char *text = g_strdup_printf(
                         "[" GROUP "]\n"
                         "Version=%d\n"
@@ -176,11 +186,12 @@ char *chvd_record_to_text(const ChvdRecord *record, GError **error) {
                         "AutostartOrder=%u\n"
                         "AutostartDelay=%u\n"
                         "CrashPolicy=%s\n"
+                        "Given=%s\n"
                         "Config=%s\n"
                         "Complete=true\n",
                         VERSION, record->owner, record->created,
                         policy->autostart ? "true" : "false", policy->start_order,
-                        policy->start_delay, chvd_crash_to_string(policy->crash), config);
+                        policy->start_delay, chvd_crash_to_string(policy->crash), given, config);
         g_autoptr(GError) reason = NULL;
         g_autoptr(ChvdRecord) again =
                         chvd_record_from_text(text, strlen(text), /* warnings= */ NULL, &reason);

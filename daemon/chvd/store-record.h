@@ -15,6 +15,7 @@ typedef struct {
         uint64_t created; /* microseconds since 1970 */
         ChvdPolicy policy;
         GVariant *config; /* a{sv}, not floating */
+        GVariant *given;  /* as: names of the descriptors that its creator gave; NULL: none */
         bool has_run;     /* read only: not part of the text */
 } ChvdRecord;
 

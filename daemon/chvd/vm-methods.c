@@ -286,6 +286,15 @@ static gboolean on_get_console_paths(
         return true;
 }
 
+static void on_changed(gpointer data, const GError *error) {
+        g_autoptr(Pending) pending = data;
+
+        if (error)
+                g_dbus_method_invocation_return_gerror(pending->invocation, error);
+        else
+                g_dbus_method_invocation_return_value(pending->invocation, /* parameters= */ NULL);
+}
+
 static gboolean
 on_set_owner(ChvVm *skeleton,
              GDBusMethodInvocation *invocation,
@@ -308,9 +317,13 @@ on_set_owner(ChvVm *skeleton,
                             chvd_vm_name(vm), chv_vm_state_to_string(vm->state));
                 return refuse(invocation, error);
         }
-        if (!vm->hooks->chown(vm->hooks_data, vm, owner, &error))
+        if (!chvd_vm_may_change(vm, &error) ||
+            (owner != vm->owner && !vm->hooks->charge(vm->hooks_data, owner, &error)))
                 return refuse(invocation, error);
-        chv_vm_complete_set_owner(skeleton, invocation);
+        if (owner != vm->owner)
+                chvd_vm_change_owner(vm, owner, on_changed, pending_new(vm, invocation));
+        else
+                chv_vm_complete_set_owner(skeleton, invocation);
         return true;
 }
 
@@ -321,13 +334,122 @@ on_delete(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options,
 
         if (!chvd_options_check(options, known, &error) ||
             (!chvd_options_bool(options, "force", false) &&
-             !admit(vm, options, known, CHV_VM_VERB_DELETE, &error)))
+             !admit(vm, options, known, CHV_VM_VERB_DELETE, &error)) ||
+            (!chvd_vm_has_run(vm) && !chvd_vm_may_change(vm, &error)))
                 return refuse(invocation, error);
         g_ptr_array_add(vm->deletions, invocation);
         if (chvd_vm_has_run(vm))
                 chvd_vm_stop(vm, "deleted", /* grace_ms= */ 0);
         else
-                chvd_vm_remove(vm);
+                chvd_vm_settle(vm);
+        return true;
+}
+
+/* For changes of what a run is made of: a preserved process is one. */
+static bool
+admit_change(ChvdVm *vm,
+             GVariant *options,
+             const char *const *known,
+             ChvVmVerb verb,
+             GError **error) {
+        if (!admit(vm, options, known, verb, error))
+                return false;
+        if (!chvd_vm_has_run(vm))
+                return chvd_vm_may_change(vm, error);
+        g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_STATE,
+                    "VM '%s' is failed and its process is preserved; power it off first",
+                    chvd_vm_name(vm));
+        return false;
+}
+
+static gboolean
+on_set_options(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
+        static const char *const known[] = { CHVD_POLICY_OPTIONS, NULL };
+        ChvdPolicy policy = vm->policy;
+        g_autoptr(GError) error = NULL;
+
+        if (!chvd_options_check(options, known, &error) ||
+            !chvd_policy_update(&policy, vm->transient, options, &error) ||
+            !chvd_vm_may_change(vm, &error))
+                return refuse(invocation, error);
+        chvd_vm_change(vm, &policy, /* definition= */ NULL, on_changed,
+                       pending_new(vm, invocation));
+        return true;
+}
+
+typedef struct {
+        Pending *pending;
+        ChvdDefinition *definition;
+} NewConfig;
+
+/* What the caller may do was looked into meanwhile, and the VM may have gone on. */
+static void on_host_access(GObject *source, GAsyncResult *result, gpointer data) {
+        g_autofree NewConfig *new = data;
+        g_autoptr(Pending) pending = new->pending;
+        g_autoptr(ChvdDefinition) definition = new->definition;
+        g_autoptr(GVariant) options = g_variant_ref_sink(g_variant_new("a{sv}", NULL));
+        ChvdVm *vm = pending->vm;
+        g_autoptr(GError) error = NULL;
+        uid_t caller;
+
+        if (vm->gone)
+                g_set_error(&error, CHV_ERROR, CHV_ERROR_NO_SUCH_VM, "VM '%s' is gone",
+                            chvd_vm_name(vm));
+        if (vm->gone ||
+            !chvd_authority_check_finish(vm->context->authority, result, &caller, &error) ||
+            !admit_change(vm, options, no_options, CHV_VM_VERB_SET_CONFIG, &error)) {
+                (void) refuse(pending->invocation, error);
+                return;
+        }
+        chvd_vm_change(vm, /* policy= */ NULL, definition, on_changed, g_steal_pointer(&pending));
+}
+
+static gboolean
+on_set_config(ChvVm *skeleton,
+              GDBusMethodInvocation *invocation,
+              GUnixFDList *list,
+              GVariant *config,
+              GVariant *fds,
+              GVariant *options,
+              ChvdVm *vm) {
+        g_autoptr(ChvdDefinition) definition = NULL;
+        g_autoptr(GError) error = NULL;
+
+        if (!admit_change(vm, options, no_options, CHV_VM_VERB_SET_CONFIG, &error))
+                return refuse(invocation, error);
+        definition = chvd_definition_new(chvd_vm_name(vm), config, fds, list, &error);
+        if (!definition)
+                return refuse(invocation, error);
+        if (chvd_definition_names_host(definition)) {
+                const ChvdSubject subject = {
+                        .vm = chvd_vm_name(vm),
+                        .owned = true,
+                        .owner = vm->owner,
+                };
+                NewConfig *new = g_new0(NewConfig, 1);
+
+                new->pending = pending_new(vm, invocation);
+                new->definition = g_steal_pointer(&definition);
+                chvd_authority_check_action_async(
+                                vm->context->authority, invocation, chvd_gate_caller(invocation),
+                                CHVD_ACTION_HOST_ACCESS, &subject, on_host_access, new);
+                return true;
+        }
+        chvd_vm_change(vm, /* policy= */ NULL, definition, on_changed, pending_new(vm, invocation));
+        return true;
+}
+
+static gboolean
+on_rename(ChvVm *skeleton,
+          GDBusMethodInvocation *invocation,
+          const char *name,
+          GVariant *options,
+          ChvdVm *vm) {
+        g_autoptr(GError) error = NULL;
+
+        if (!admit_change(vm, options, no_options, CHV_VM_VERB_RENAME, &error))
+                return refuse(invocation, error);
+        vm->hooks->rename(vm->hooks_data, vm, name, invocation);
         return true;
 }
 
@@ -456,6 +578,9 @@ void chvd_vm_connect_methods(ChvdVm *vm) {
                 { "handle-resume", G_CALLBACK(on_resume) },
                 { "handle-nmi", G_CALLBACK(on_nmi) },
                 { "handle-delete", G_CALLBACK(on_delete) },
+                { "handle-set-options", G_CALLBACK(on_set_options) },
+                { "handle-set-config", G_CALLBACK(on_set_config) },
+                { "handle-rename", G_CALLBACK(on_rename) },
                 { "handle-resize", G_CALLBACK(on_resize) },
                 { "handle-add-device", G_CALLBACK(on_add_device) },
                 { "handle-remove-device", G_CALLBACK(on_remove_device) },

@@ -18,8 +18,13 @@ struct ChvdVm {
         ChvdDefinition *definition;
         char *path;
         uid_t owner;
+        uint64_t created;
         bool transient;
-        bool gone; /* off the bus */
+        ChvdPolicy policy;
+        bool stored;  /* there is a record of it on disk */
+        bool storing; /* a change of that is under way */
+        bool has_run; /* ever */
+        bool gone;    /* off the bus */
         ChvObjectSkeleton *object;
         ChvVm *skeleton;
         ChvVmState state;
@@ -29,6 +34,7 @@ struct ChvdVm {
         /* The run: from Start until everything of it is released. */
         ChvVmState before; /* where a start that fails goes back to */
         bool start_paused; /* leave the guest paused at its first instruction */
+        bool keeps;        /* the worker was told to keep a machine that fails */
         unsigned start_timeout_s;
         GCancellable *opening; /* of the broker; NULL: not at it */
         ChvdResources *resources;
@@ -42,18 +48,42 @@ struct ChvdVm {
         ChvdJob *start_job;   /* Start or Reboot */
         ChvdJob *stop_job;    /* PowerOff */
         GPtrArray *deletions; /* GDBusMethodInvocation of Delete, to be answered when gone */
+
+        /* After a crash. */
+        guint crash_timer; /* until it is started again */
+        bool crash_start;  /* the start under way is such a one */
+        unsigned n_crashes;
+        gint64 booted_at; /* monotonic; 0: the last run did not come so far */
 };
 
 /* vm.c */
 void chvd_vm_set_state(ChvdVm *vm, ChvVmState state, const char *reason);
-/* Properties changed so far are told first. properties: consumed if floating, NULL: none. */
-void chvd_vm_event(ChvdVm *vm, const char *event, GVariant *properties);
+void chvd_vm_set_policy(ChvdVm *vm, const ChvdPolicy *policy);
+void chvd_vm_set_definition(ChvdVm *vm, ChvdDefinition *definition);
 void chvd_vm_forward_event(
                 ChvdVm *vm,
                 uint64_t timestamp,
                 const char *source,
                 const char *event,
                 GVariant *properties);
+
+/* vm-store.c */
+/* NULL: as it is. It takes effect, and done is called, when it is on disk. */
+void chvd_vm_change(
+                ChvdVm *vm,
+                const ChvdPolicy *policy,
+                ChvdDefinition *definition,
+                ChvdStored done,
+                gpointer data);
+/* The same for its owner, who has been charged. */
+void chvd_vm_change_owner(ChvdVm *vm, uid_t owner, ChvdStored done, gpointer data);
+/* Whatever kept the VM from going may be over: it goes if it is to. */
+void chvd_vm_settle(ChvdVm *vm);
+
+/* vm-crash.c */
+/* Starts it again in a while. */
+void chvd_vm_crash_restart(ChvdVm *vm);
+void chvd_vm_crash_forget(ChvdVm *vm);
 
 /* vm-methods.c */
 void chvd_vm_connect_methods(ChvdVm *vm);

@@ -77,6 +77,9 @@ static void ended(ChvdVm *vm) {
         bool failed_start = vm->end_state == CHV_VM_STATE_INVALID;
         ChvVmState final = failed_start ? vm->before : vm->end_state;
         bool again = vm->restart && final == CHV_VM_STATE_SHUTDOWN && !vm->start_error;
+        bool crashed = vm->policy.crash == CHVD_CRASH_RESTART && final == CHV_VM_STATE_FAILED &&
+                       (!failed_start || vm->crash_start) &&
+                       !g_error_matches(vm->start_error, CHV_ERROR, CHV_ERROR_CANCELLED);
 
         release(vm);
         g_clear_error(&vm->start_error);
@@ -96,8 +99,9 @@ static void ended(ChvdVm *vm) {
                 return begin(vm);
         chvd_job_finish(g_steal_pointer(&vm->start_job), failure);
         chvd_job_finish(g_steal_pointer(&vm->stop_job), /* error= */ NULL);
-        if (vm->deletions->len > 0 || vm->transient)
-                chvd_vm_remove(vm);
+        if (crashed && vm->deletions->len == 0)
+                return chvd_vm_crash_restart(vm);
+        chvd_vm_settle(vm);
 }
 
 /* Takes the way out from wherever the run is. */
@@ -181,11 +185,21 @@ on_event(gpointer data,
         chvd_vm_forward_event(data, timestamp, source, event, properties);
 }
 
+/* The process of a machine that failed is kept, for whoever wants to look into it, until it is powered off. */
+static bool preserve(ChvdVm *vm, const char *reason) {
+        if (!vm->keeps || vm->policy.crash != CHVD_CRASH_PRESERVE || vm->restart ||
+            vm->context->stopping)
+                return false;
+        g_clear_handle_id(&vm->deadline, g_source_remove);
+        chvd_vm_set_state(vm, CHV_VM_STATE_FAILED, reason[0] ? reason : "the machine failed");
+        return true;
+}
+
 static void on_state(gpointer data, const char *name, const char *reason) {
         ChvdVm *vm = data;
         ChvVmState state = chv_vm_state_from_string(name);
 
-        if (is_ending(vm))
+        if (is_ending(vm) || vm->state == CHV_VM_STATE_FAILED)
                 return;
         switch (state) {
         case CHV_VM_STATE_RUNNING:
@@ -200,6 +214,8 @@ static void on_state(gpointer data, const char *name, const char *reason) {
                         vm->told = state;
                         return;
                 }
+                if (state == CHV_VM_STATE_FAILED && preserve(vm, reason))
+                        return;
                 set_end(vm, state,
                         reason[0]                        ? reason
                         : state == CHV_VM_STATE_SHUTDOWN ? "the guest powered off"
@@ -276,6 +292,11 @@ static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GE
         chvd_vm_set_state(
                         vm, vm->start_paused ? CHV_VM_STATE_PAUSED : CHV_VM_STATE_RUNNING,
                         /* reason= */ NULL);
+        vm->booted_at = g_get_monotonic_time();
+        vm->crash_start = false;
+        if (vm->stored && !vm->has_run)
+                chvd_store_queue_mark_run(vm->context->store, chvd_vm_name(vm));
+        vm->has_run = true;
         chvd_vm_event(vm, "started", /* properties= */ NULL);
         chvd_job_finish(g_steal_pointer(&vm->start_job), /* error= */ NULL);
         if (vm->told != CHV_VM_STATE_INVALID)
@@ -302,6 +323,9 @@ static void on_ready(gpointer data) {
         g_variant_builder_init(&options, G_VARIANT_TYPE("a{sv}"));
         if (vm->start_paused)
                 g_variant_builder_add(&options, "{sv}", "paused", g_variant_new_boolean(true));
+        vm->keeps = vm->policy.crash == CHVD_CRASH_PRESERVE;
+        if (vm->keeps)
+                g_variant_builder_add(&options, "{sv}", "preserve", g_variant_new_boolean(true));
         call = g_new0(BootCall, 1);
         call->vm = chvd_vm_ref(vm);
         call->worker = vm->worker;
@@ -392,13 +416,26 @@ bool chvd_vm_start(
                 GError **error) {
         ChvdJob *job;
 
-        if (vm->context->stopping) {
-                g_set_error(error, CHV_ERROR, CHV_ERROR_BUSY, "the service is stopping");
+        if (!chvd_vm_may_change(vm, error))
+                return false;
+        if (chvd_vm_has_run(vm)) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_STATE,
+                            "VM '%s' is failed and its process is preserved; power it off first",
+                            vm->definition->name);
+                return false;
+        }
+        /* The path beside it may be anything: who named it was not asked for the right to have it opened. */
+        if (vm->definition->lost) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_RESOURCE,
+                            "%s: was given to VM '%s' as a descriptor, which the service has no "
+                            "more since it was restarted; set the configuration anew",
+                            vm->definition->lost, vm->definition->name);
                 return false;
         }
         job = new_job(vm, "start", caller, on_cancel_start, done, data, ret_job, error);
         if (!job)
                 return false;
+        chvd_vm_crash_forget(vm);
         vm->start_job = job;
         vm->start_paused = paused;
         vm->start_timeout_s = timeout_s;
@@ -445,8 +482,10 @@ bool chvd_vm_power_off(
                 return true;
         }
         /* Failed, and its worker has gone already. */
+        chvd_vm_crash_forget(vm);
         chvd_vm_set_state(vm, CHV_VM_STATE_SHUTDOWN, "powered off");
         chvd_job_finish(job, /* error= */ NULL);
+        chvd_vm_settle(vm);
         return true;
 }
 

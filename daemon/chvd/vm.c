@@ -72,6 +72,49 @@ const ChvdDefinition *chvd_vm_definition(const ChvdVm *vm) {
         return vm->definition;
 }
 
+const ChvdPolicy *chvd_vm_policy(const ChvdVm *vm) {
+        return &vm->policy;
+}
+
+ChvdVmOrigin chvd_vm_origin(const ChvdVm *vm) {
+        return (ChvdVmOrigin){
+                .owner = vm->owner,
+                .created = vm->created,
+                .transient = vm->transient,
+                .policy = vm->policy,
+                .stored = vm->stored,
+                .has_run = vm->has_run,
+                .state = vm->state,
+                .reason = chvd_vm_state_reason(vm),
+        };
+}
+
+void chvd_vm_begin_change(ChvdVm *vm) {
+        vm->storing = true;
+}
+
+void chvd_vm_end_change(ChvdVm *vm) {
+        vm->storing = false;
+}
+
+void chvd_vm_set_policy(ChvdVm *vm, const ChvdPolicy *policy) {
+        vm->policy = *policy;
+        chv_vm_set_autostart(vm->skeleton, policy->autostart);
+        chv_vm_set_autostart_order(vm->skeleton, policy->start_order);
+        chv_vm_set_autostart_delay(vm->skeleton, policy->start_delay);
+        chv_vm_set_crash_policy(vm->skeleton, chvd_crash_to_string(policy->crash));
+}
+
+void chvd_vm_set_definition(ChvdVm *vm, ChvdDefinition *definition) {
+        if (definition == vm->definition)
+                return;
+        chvd_definition_unref(vm->definition);
+        vm->definition = chvd_definition_ref(definition);
+        chv_vm_set_uuid(vm->skeleton, definition->config->platform.uuid ?: "");
+        chv_vm_set_vcpus(vm->skeleton, definition->config->cpus.boot_vcpus);
+        chv_vm_set_memory_size(vm->skeleton, definition->config->memory.size);
+}
+
 void chvd_vm_set_transient(ChvdVm *vm, bool transient) {
         vm->transient = transient;
         chv_vm_set_transient(vm->skeleton, transient);
@@ -113,18 +156,20 @@ void chvd_vm_event(ChvdVm *vm, const char *event, GVariant *properties) {
         chvd_vm_forward_event(vm, (uint64_t) g_get_real_time(), "vm", event, owned);
 }
 
-static void export(ChvdVm *vm) {
+static void export(ChvdVm *vm, const char *reason) {
         const ChvdDefinition *definition = vm->definition;
 
         vm->skeleton = chvd_gate_new(CHV_TYPE_VM_SKELETON, vm->context->authority, subject, vm);
         chv_vm_set_name(vm->skeleton, definition->name);
         chv_vm_set_uuid(vm->skeleton, definition->config->platform.uuid ?: "");
         chv_vm_set_state(vm->skeleton, chv_vm_state_to_string(vm->state));
-        chv_vm_set_state_reason(vm->skeleton, "");
+        chv_vm_set_state_reason(vm->skeleton, reason ?: "");
         chv_vm_set_owner(vm->skeleton, vm->owner);
         chv_vm_set_vcpus(vm->skeleton, definition->config->cpus.boot_vcpus);
         chv_vm_set_memory_size(vm->skeleton, definition->config->memory.size);
         chv_vm_set_transient(vm->skeleton, vm->transient);
+        chv_vm_set_created_at(vm->skeleton, vm->created);
+        chvd_vm_set_policy(vm, &vm->policy);
         chvd_vm_connect_methods(vm);
         vm->object = chv_object_skeleton_new(vm->path);
         chv_object_skeleton_set_vm(vm->object, vm->skeleton);
@@ -137,8 +182,7 @@ chvd_vm_new(ChvdContext *context,
             const ChvdVmHooks *hooks,
             gpointer hooks_data,
             ChvdDefinition *definition,
-            uid_t owner,
-            bool transient) {
+            const ChvdVmOrigin *origin) {
         ChvdVm *vm = g_new0(ChvdVm, 1);
 
         vm->refs = 1;
@@ -147,15 +191,18 @@ chvd_vm_new(ChvdContext *context,
         vm->hooks_data = hooks_data;
         vm->definition = chvd_definition_ref(definition);
         vm->path = chvd_path(CHVD_PATH_VM, definition->name);
-        vm->owner = owner;
-        vm->transient = transient;
-        vm->state = CHV_VM_STATE_CREATED;
+        vm->owner = origin->owner;
+        vm->created = origin->created;
+        vm->transient = origin->transient;
+        vm->policy = origin->policy;
+        vm->stored = origin->stored;
+        vm->has_run = origin->has_run;
+        vm->state = origin->state;
         vm->end_state = CHV_VM_STATE_INVALID;
         vm->told = CHV_VM_STATE_INVALID;
         vm->devices = g_ptr_array_new_with_free_func((GDestroyNotify) chvd_device_free);
         vm->deletions = g_ptr_array_new();
-        export(vm);
-        chvd_vm_event(vm, "created", /* properties= */ NULL);
+        export(vm, origin->reason);
         return vm;
 }
 
@@ -166,7 +213,11 @@ void chvd_vm_remove(ChvdVm *vm) {
                 (void) g_steal_pointer(&self);
                 return;
         }
-        chvd_vm_event(vm, "deleted", g_variant_new_parsed("{'name': <%s>}", vm->definition->name));
+        /* What has a record comes back when the service does, or has another name now. */
+        if (!vm->stored)
+                chvd_vm_event(vm, "deleted",
+                              g_variant_new_parsed("{'name': <%s>}", vm->definition->name));
+        chvd_vm_crash_forget(vm);
         vm->gone = true;
         (void) g_dbus_object_manager_server_unexport(vm->context->objects, vm->path);
         (void) g_signal_handlers_disconnect_by_data(vm->skeleton, vm);

@@ -30,6 +30,8 @@ struct VmmService {
         ChvVmm *skeleton;
         void (*finished)(void *opaque, int status);
         void *opaque;
+        gboolean preserve; /* a machine that fails is kept */
+        bool kept;         /* one is */
         bool ending;
         bool replacing; /* a machine is being replaced: what its vCPUs still ask for is void */
 
@@ -125,6 +127,14 @@ static void replace_machine(VmmService *service) {
         emit_vm(service, "rebooted", NULL);
 }
 
+/* What is left of a machine that failed, for whoever looks into this process: memory, devices, consoles. */
+static void keep(VmmService *service, const char *reason) {
+        service->kept = true;
+        (void) machine_pause(service->machine, /* error= */ NULL);
+        set_state(service, CHV_VM_STATE_FAILED, reason);
+        emit_vm(service, "failed", reason);
+}
+
 static void
 on_event(void *opaque,
          gint64 time_us,
@@ -138,13 +148,15 @@ on_event(void *opaque,
                 emit(service, time_us, source, event, properties);
                 return;
         }
-        if (service->replacing || service->ending)
+        if (service->replacing || service->ending || service->kept)
                 return;
         (void) g_variant_lookup(properties, "message", "&s", &message);
         if (g_str_equal(event, "reset"))
                 replace_machine(service);
         else if (g_str_equal(event, "power-off"))
                 end(service, CHV_VM_STATE_SHUTDOWN, "shutdown", "the guest powered off");
+        else if (service->preserve)
+                keep(service, message);
         else
                 end(service, CHV_VM_STATE_FAILED, "failed", message);
 }
@@ -241,6 +253,7 @@ on_boot(ChvVmm *skeleton,
                 return true;
         }
         (void) g_variant_lookup(options, "paused", "b", &paused);
+        (void) g_variant_lookup(options, "preserve", "b", &service->preserve);
         if (!paused)
                 machine_resume(service->machine);
         set_state(service, paused ? CHV_VM_STATE_PAUSED : CHV_VM_STATE_RUNNING, "");

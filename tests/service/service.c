@@ -145,6 +145,9 @@ static void start_chvd(Service *service, const char *const *extra) {
         /* No machine is made: any character device does. */
         g_ptr_array_add(argv, "--kvm");
         g_ptr_array_add(argv, "/dev/null");
+        /* Nothing of the user's is touched. */
+        g_ptr_array_add(argv, "--state-dir");
+        g_ptr_array_add(argv, service->state_dir);
         for (unsigned i = 0; extra && extra[i]; i++)
                 g_ptr_array_add(argv, (gpointer) extra[i]);
         g_ptr_array_add(argv, NULL);
@@ -182,6 +185,7 @@ Service *service_start(const char *const *extra) {
         service->dir = g_dir_make_tmp("chvd-test-XXXXXX", NULL);
         g_assert_nonnull(service->dir);
         (void) g_chmod(service->dir, 0755);
+        service->state_dir = g_build_filename(service->dir, "state", NULL);
         service->kernel = g_build_filename(service->dir, "kernel", NULL);
         g_assert_true(g_file_set_contents(service->kernel, "kernel", -1, NULL));
         service->signals = g_ptr_array_new_with_free_func(g_free);
@@ -189,8 +193,27 @@ Service *service_start(const char *const *extra) {
         service->subscription = g_dbus_connection_signal_subscribe(
                         service->bus, MANAGER, NULL, NULL, NULL, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
                         on_signal, service, NULL);
+        service->arguments = g_strdupv((char **) arguments);
         start_chvd(service, arguments);
         return service;
+}
+
+void service_kill(Service *service) {
+        g_subprocess_send_signal(service->chvd, SIGKILL);
+        (void) service_wait(service);
+        while (has_owner(service))
+                g_usleep(500);
+}
+
+void service_restart(Service *service, int sig) {
+        if (g_subprocess_get_identifier(service->chvd)) {
+                g_subprocess_send_signal(service->chvd, sig);
+                (void) service_wait(service);
+        }
+        while (has_owner(service))
+                g_usleep(500);
+        g_object_unref(service->chvd);
+        start_chvd(service, (const char *const *) service->arguments);
 }
 
 pid_t service_pid(Service *service) {
@@ -243,6 +266,8 @@ void service_stop(Service *service) {
         g_ptr_array_unref(service->signals);
         g_free(service->address);
         g_free(service->kernel);
+        g_free(service->state_dir);
+        g_strfreev(service->arguments);
         g_free(service->dir);
         g_free(service);
 }

@@ -12,11 +12,13 @@
  * loop runs. Environment, from the build: CHVD, CHV_STAND_IN, and for guests CHV_VMM. */
 typedef struct {
         GSubprocess *bus_daemon, *chvd;
+        char **arguments; /* of chvd, for another start */
         char *address;
         GDBusConnection *bus;
         guint subscription;
         GPtrArray *signals; /* char *: "PATH INTERFACE.NAME ARGS", of chvd's objects */
         char *dir;          /* a scratch folder */
+        char *state_dir;    /* where definitions are stored */
         char *kernel;       /* a file in it */
 } Service;
 
@@ -25,6 +27,11 @@ Service *service_start(const char *const *extra);
 /* Ends all of it, and fails the test when chvd did not end well. */
 void service_stop(Service *service);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Service, service_stop)
+
+/* kill -9, as it is when the power goes; waits until the bus has noticed. */
+void service_kill(Service *service);
+/* Ends chvd with the signal, unless it has been killed, and starts it again with the same arguments. */
+void service_restart(Service *service, int sig);
 
 /* Another client. */
 GDBusConnection *service_connect(Service *service);

@@ -45,6 +45,8 @@ static const struct {
         { MANAGER, "CheckConfig", "({'payload': <{'kernel': <'/x'>}>}, @a{sv} {})" },
         { VM, "AddDevice", "('disk', @a{sv} {}, @a{sh} {}, @a{sv} {})" },
         { VM, "RemoveDevice", "('x', @a{sv} {})" },
+        { VM, "SetConfig", "(@a{sv} {}, @a{sh} {}, @a{sv} {})" },
+        { VM, "Rename", "('.', @a{sv} {})" },
         { VM, "OpenConsole", "('serial', @a{sv} {})" },
         { VM, "ResizeConsole", "('serial', uint16 1, uint16 1, @a{sv} {})" },
         { VM, "SetOwner", "(uint32 7, @a{sv} {})" },

@@ -200,13 +200,19 @@ static void test_gone(void) {
         g_autoptr(Service) service = service_start(NULL);
 
         for (unsigned i = 0; i < 50; i++) {
-                g_autofree char *vm = vm_create(service, "a", NULL, NULL);
+                /* One that is on disk goes from there first, and meanwhile cannot start either. */
+                bool stored = i % 2 == 1;
+                g_autofree char *vm = vm_create_full(
+                                service, "a", service_config(service, NULL, NULL), NULL, NULL,
+                                stored ? NULL : "{'transient': <true>}", NULL);
                 g_autoptr(GError) error = NULL;
 
                 /* Both are on their way before the first is answered. */
                 begin_on(service->bus, vm, VM, "Delete");
                 g_assert_null(vm_try(service, vm, "Start", NULL, &error));
                 g_assert_nonnull(error);
+                while (stored && vm_exists(service, vm))
+                        service_linger(1);
                 g_assert_false(vm_exists(service, vm));
         }
 }
@@ -244,7 +250,7 @@ static GSubprocess *second_chvd(Service *service, const char *option) {
         g_autoptr(GError) error = NULL;
         GSubprocess *chvd = g_subprocess_new(
                         G_SUBPROCESS_FLAGS_NONE, &error, g_getenv("CHVD"), "--session", "--address",
-                        service->address, option, NULL);
+                        service->address, "--state-dir", service->state_dir, option, NULL);
 
         g_assert_no_error(error);
         return chvd;

@@ -15,9 +15,10 @@
 #include "dbus/error.h"
 #include "store-rig.h"
 
-static const char good[] = "[Definition]\nVersion=1\nOwner=1000\nCreated=7\nAutostart=true\n"
-                           "AutostartOrder=3\nAutostartDelay=5\nCrashPolicy=restart\n"
-                           "Config={'payload': <{'kernel': <'/k'>}>}\nComplete=true\n";
+static const char good[] =
+                "[Definition]\nVersion=1\nOwner=1000\nCreated=7\nAutostart=true\n"
+                "AutostartOrder=3\nAutostartDelay=5\nCrashPolicy=restart\n"
+                "Given=['serial']\nConfig={'payload': <{'kernel': <'/k'>}>}\nComplete=true\n";
 
 static void test_bad_records(void) {
         static const struct {
@@ -35,6 +36,8 @@ static void test_bad_records(void) {
                 { "Created=7", "Created=99999999999999999999", CHV_ERROR_INVALID_CONFIG },
                 { "Complete=true", "Complete=tru", CHV_ERROR_INVALID_CONFIG },
                 { "Complete=true\n", "", CHV_ERROR_INVALID_CONFIG },
+                { "Given=['serial']\n", "", CHV_ERROR_INVALID_CONFIG },
+                { "Given=['serial']", "Given=[7]", CHV_ERROR_INVALID_CONFIG },
                 { "Config={", "Config=[", CHV_ERROR_INVALID_CONFIG },
                 { "Config={'payload'", "Config={7", CHV_ERROR_INVALID_CONFIG },
                 { "'/k'", "'\xff'", CHV_ERROR_INVALID_CONFIG },
