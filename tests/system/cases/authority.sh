@@ -1,22 +1,71 @@
 #!/bin/bash
 # SPDX-FileCopyrightText: The chvd developers
 # SPDX-License-Identifier: Apache-2.0
-# A user without rights sees the list and nothing else: no verb, no console, no configuration.
+# With the real polkit: a user without rights sees the list and nothing else, a rule lets her create, what she creates
+# is hers and not another's, and root may do everything.
 . "$(dirname "$0")/../lib.sh"
 
 as() { runuser -u "$1" -- "${@:2}" </dev/null; }
+
+verbs="start shutdown poweroff reboot reset pause resume nmi delete counters console"
 
 start_chvd
 create vm 6.12 vmlinux "$(cmdline '' halt)"
 chvctl start vm
 as alice chvctl list | grep -q vm || fail "the list is not open"
-for verb in start shutdown poweroff reboot reset pause resume nmi delete counters console; do
-    ! as alice chvctl $verb vm || fail "alice may $verb root's VM"
+for verb in $verbs; do
+    status=0
+    as alice chvctl "$verb" vm || status=$?
+    [ $status = 4 ] || fail "alice's $verb of root's VM ends with $status"
 done
 ! as alice chvctl create hers --kernel /guest/6.12/vmlinux || fail "alice may create a VM"
-config=$(as alice busctl get-property $manager /org/cloudhypervisor/vm/vm \
-    org.cloudhypervisor.VM Config 2>&1 || true)
-case $config in
-*cmdline* | */guest/*) fail "alice reads root's configuration: $config" ;;
+info=$(as alice chvctl info vm)
+case $info in
+*cmdline* | */guest/*) fail "alice reads root's configuration: $info" ;;
+*Hidden:*polkit*) ;;
+*) fail "alice is not told what is hidden: $info" ;;
+esac
+all=$(as alice busctl call $manager /org/cloudhypervisor org.freedesktop.DBus.ObjectManager GetManagedObjects)
+case $all in
+*/guest/* | *"$work"*) fail "the object tree tells of the configuration: $all" ;;
 esac
 has_state vm running || fail "state $(property vm State)"
+
+# An administrator's rule, as it is documented: it sees the details.
+cat >/etc/polkit-1/rules.d/40-alice.rules <<'END'
+polkit.addRule(function(action, subject) {
+    if (subject.user == "alice" && action.lookup("verb") == "CreateVM" && action.lookup("vm") == "hers" &&
+        (action.id == "org.cloudhypervisor.vm-create" || action.id == "org.cloudhypervisor.host-access"))
+        return polkit.Result.YES;
+});
+END
+chmod 644 /etc/polkit-1/rules.d/40-alice.rules
+creates() {
+    as alice chvctl create hers --kernel /guest/6.12/vmlinux --initramfs /guest/6.12/initramfs \
+        --cmdline "$(cmdline '' halt)"
+}
+await 20 "alice's rule" creates
+! as alice chvctl create other --kernel /guest/6.12/vmlinux || fail "the rule is for one name"
+[ "$(property hers Owner)" = "$(id -u alice)" ] || fail "hers is $(property hers Owner)'s"
+as alice chvctl start hers
+has_state hers running || fail "state $(property hers State)"
+as alice chvctl info hers | grep -q /guest/6.12/vmlinux || fail "alice does not see her configuration"
+as alice chvctl counters hers
+for verb in $verbs; do
+    ! as bob chvctl "$verb" hers || fail "bob may $verb alice's VM"
+done
+! as bob chvctl info hers | grep /guest/ || fail "bob reads alice's configuration"
+! as alice chvctl set-owner hers bob || fail "alice may give her VM away"
+as alice chvctl poweroff hers
+chvctl set-owner hers bob
+! as alice chvctl start hers || fail "alice may start what was hers"
+as bob chvctl start hers
+chvctl pause hers
+chvctl delete --force hers
+
+# Without polkit: no for everybody but root and owners.
+systemctl mask --now --runtime polkit
+! as alice chvctl create hers --kernel /guest/6.12/vmlinux 2>"$work/nobody" || fail "polkit is not needed"
+grep -q "polkit cannot be asked" "$work/nobody" || fail "$(cat "$work/nobody")"
+chvctl poweroff vm
+chvctl delete vm
