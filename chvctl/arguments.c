@@ -38,6 +38,9 @@ static const OptionInfo infos[] = {
         { "read-only", 'r', NULL, false, false, "only watch" },
         { "no-replay", 0, NULL, false, false, "leave out the earlier output" },
         { "offline", 0, NULL, false, false, "don't ask the service" },
+        { "order", 0, "NUMBER", false, false, "start those with lower numbers first" },
+        { "delay", 0, "SECONDS", false, false, "let the next one wait so long" },
+        { "command-line", 0, NULL, false, false, "read Cloud Hypervisor's options behind --" },
         { "lines", 'l', "COUNT", false, false, "stop after so many events" },
 };
 
@@ -76,6 +79,7 @@ static bool *find_switch(Options *options, const char *name) {
                 { "read-only", &options->read_only },
                 { "no-replay", &options->no_replay },
                 { "offline", &options->offline },
+                { "command-line", &options->command_line },
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(switches); i++)
@@ -93,6 +97,17 @@ static bool take_count(const char *name, const char *value, int *ret, GError **e
         return true;
 }
 
+static bool
+take_number(const char *name, const char *value, int *ret, bool *ret_given, GError **error) {
+        guint64 number;
+
+        if (!g_ascii_string_to_unsigned(value, 10, 0, G_MAXINT, &number, NULL))
+                return wrong(error, "--%s: '%s' is not a number", name, value);
+        *ret = (int) number;
+        *ret_given = true;
+        return true;
+}
+
 static bool take_option(Options *options, const char *name, const char *value, GError **error) {
         bool *place = find_switch(options, name);
 
@@ -106,6 +121,10 @@ static bool take_option(Options *options, const char *name, const char *value, G
                 options->json = g_strcmp0(value, "short") == 0 ? JSON_SHORT : JSON_PRETTY;
         } else if (strcmp(name, "timeout") == 0)
                 return take_count(name, value, &options->timeout, error);
+        else if (strcmp(name, "order") == 0)
+                return take_number(name, value, &options->order, &options->has_order, error);
+        else if (strcmp(name, "delay") == 0)
+                return take_number(name, value, &options->delay, &options->has_delay, error);
         else if (strcmp(name, "lines") == 0)
                 return take_count(name, value, &options->lines, error);
         else {

@@ -36,7 +36,9 @@ typedef struct {
         /* how to act */
         bool no_block, wait, paused, force, remove, detach, read_only, no_replay, offline, help;
         int timeout; /* seconds; 0: none */
-        int lines;   /* events to show; 0: all */
+        bool command_line, has_order, has_delay;
+        int order, delay;
+        int lines; /* events to show; 0: all */
         char *name;
         char *config_file;
         GPtrArray *config_options; /* section, value, section, value … */
@@ -77,5 +79,11 @@ ExitStatus cmd_info(Options *options, Bus *bus);
 ExitStatus cmd_counters(Options *options, Bus *bus);
 ExitStatus cmd_console(Options *options, Bus *bus);
 ExitStatus cmd_monitor(Options *options, Bus *bus);
+ExitStatus cmd_autostart(Options *options, Bus *bus);
+ExitStatus cmd_crash_policy(Options *options, Bus *bus);
+ExitStatus cmd_dump(Options *options, Bus *bus);
+ExitStatus cmd_import(Options *options, Bus *bus);
+ExitStatus cmd_edit(Options *options, Bus *bus);
+ExitStatus cmd_rename(Options *options, Bus *bus);
 ExitStatus cmd_version(Options *options, Bus *bus);
 ExitStatus cmd_help(Options *options, Bus *bus);

@@ -24,7 +24,7 @@ ENV = {**os.environ, "PATH": f"{CHVCTL.parent}:{os.environ['PATH']}", "LC_ALL": 
        "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "HOME": HOME.name, "XDG_CONFIG_HOME": HOME.name,
        "XDG_DATA_HOME": HOME.name}
 # What the words of a command's row may be; another one would have to be taught to the completion.
-ARGUMENTS = {"NAME", "USER", "FILE", "COMMAND", "SECTION", "OPTION"}
+ARGUMENTS = {"NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION"}
 
 
 class Skipped(Exception):
