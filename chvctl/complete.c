@@ -9,7 +9,8 @@
  * the words offered may go on, ":files PREFIX" that what follows PREFIX in the word is the name of a file.
  *
  * What an argument may be is read from the row of its command: NAME is a virtual machine unless the command makes a
- * new one, FILE a file, USER a user of this host, COMMAND and SECTION what they say, words in small letters themselves.
+ * new one, NEW a name that is made up, FILE a file, USER a user of this host, COMMAND and SECTION what they say, words
+ * in small letters themselves.
  */
 
 #include "chvctl/complete.h"

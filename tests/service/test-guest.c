@@ -227,6 +227,27 @@ static void test_not_a_kernel(void) {
         vm_await(service, vm, "created");
 }
 
+/* A guest that breaks its machine, whose owner wants to look into what is left. */
+static void test_preserved(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *a = NULL, *before = NULL, *after = NULL;
+
+        if (!service)
+                return;
+        a = create(service, "a", "run-registers", "");
+        call(service, a, "SetOptions", "{'crash-policy': <'preserve'>}");
+        call(service, a, "Start", NULL);
+        vm_await(service, a, "failed");
+        before = vm_get(service, a, "WorkerPID");
+        service_linger(300);
+        after = vm_get(service, a, "WorkerPID");
+        g_assert_cmpstr(before, ==, after);
+        g_assert_cmpint(kill(atoi(before), 0), ==, 0);
+        call(service, a, "PowerOff", NULL);
+        vm_await(service, a, "shutdown");
+        g_assert_cmpint(kill(atoi(before), 0), ==, -1);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/guest/not-a-kernel", test_not_a_kernel);
@@ -236,5 +257,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/guest/resets", test_guest_resets);
         g_test_add_func("/guest/neighbour", test_neighbour);
         g_test_add_func("/guest/consoles", test_consoles);
+        g_test_add_func("/guest/preserved", test_preserved);
         return g_test_run();
 }
