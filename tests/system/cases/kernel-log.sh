@@ -10,7 +10,7 @@ kernel=$1 image=$2
 # on an emulated CPU makes them say: none of it is about tables or devices.
 known='Spectre|RETBleed|retbleed|Speculative|MDS|TAA|MMIO Stale|SRSO|Register File Data'
 known="$known|mitigation|Mitigation|unprivileged eBPF|regulatory|cfg80211|platform eisa"
-known="$known|module verification|loading out-of-tree|tainting kernel|HugeTLB"
+known="$known|hrtimer: interrupt took|module verification|loading out-of-tree|tainting kernel|HugeTLB"
 
 ip tuntap add vmtap0 mode tap vnet_hdr
 ip link set vmtap0 up
