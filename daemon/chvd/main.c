@@ -78,7 +78,9 @@ static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) 
         program->owner_id = 0;
         if (program->stopping)
                 return;
-        g_message("%s is not ours%s", name, bus ? ": another chvd has it" : ": the bus is gone");
+        g_message("%s is not ours%s", name,
+                  bus ? ": another chvd has it, or the policy of the bus forbids it"
+                      : ": the bus is gone");
         stop(program, EXIT_FAILURE);
 }
 
