@@ -144,6 +144,7 @@ GVariant *bus_call_with_fds(
                         return NULL;
                 }
                 g_error_free(remote);
+                /* Lives until we return. NOLINTNEXTLINE(clang-analyzer-deadcode.DeadStores) */
                 agent = agent_start(bus->options);
                 flags = G_DBUS_CALL_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION;
         }
