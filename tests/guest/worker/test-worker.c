@@ -274,13 +274,11 @@ boot_with_disk(Worker *worker,
                const char *guest,
                const char *cmdline,
                const char *disk,
-               bool readonly,
-               bool sync) {
+               bool readonly) {
         g_autofree char *more =
                         g_strdup_printf(", 'disks': <[{'path': <'%s'>, 'serial': "
-                                        "<'serial-of-the-disk'>, 'readonly': <%s>, "
-                                        "'disable_io_uring': <%s>}]>",
-                                        disk, readonly ? "true" : "false", sync ? "true" : "false");
+                                        "<'serial-of-the-disk'>, 'readonly': <%s>}]>",
+                                        disk, readonly ? "true" : "false");
         int fd = open(disk, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 
         g_assert_cmpint(fd, >=, 0);
@@ -288,13 +286,13 @@ boot_with_disk(Worker *worker,
         boot(worker, guest, cmdline, more);
 }
 
-static void check_disk(bool readonly, bool sync) {
+static void check_disk(bool readonly) {
         g_autoptr(Worker) worker = worker_new();
         g_autofree char *disk = new_disk();
         g_autofree char *contents = NULL;
         gsize len;
 
-        boot_with_disk(worker, "guest-disk", readonly ? "readonly" : "", disk, readonly, sync);
+        boot_with_disk(worker, "guest-disk", readonly ? "readonly" : "", disk, readonly);
         worker_expect(worker, "done");
         assert_exit(worker, 0);
         g_assert_true(g_file_get_contents(disk, &contents, &len, NULL));
@@ -307,15 +305,11 @@ static void check_disk(bool readonly, bool sync) {
 }
 
 static void test_disk(void) {
-        check_disk(/* readonly= */ false, /* sync= */ false);
+        check_disk(/* readonly= */ false);
 }
 
 static void test_disk_readonly(void) {
-        check_disk(/* readonly= */ true, /* sync= */ false);
-}
-
-static void test_disk_sync(void) {
-        check_disk(/* readonly= */ false, /* sync= */ true);
+        check_disk(/* readonly= */ true);
 }
 
 static void test_hostile_queue(void) {
@@ -330,8 +324,7 @@ static void test_hostile_queue(void) {
                 g_autoptr(Worker) worker = worker_new();
                 g_autofree char *cmdline = g_strdup_printf("case=%u", n);
 
-                boot_with_disk(worker, "guest-hostile", cmdline, disk, /* readonly= */ false,
-                               /* sync= */ false);
+                boot_with_disk(worker, "guest-hostile", cmdline, disk, /* readonly= */ false);
                 assert_exit(worker, 0);
                 if (strstr(worker_output(worker), "no such case"))
                         break;
@@ -351,8 +344,7 @@ static void test_hostile_rings(void) {
         g_autoptr(Worker) worker = worker_new();
         g_autofree char *disk = new_disk();
 
-        boot_with_disk(worker, "guest-hostile", "bad-rings", disk, /* readonly= */ false,
-                       /* sync= */ false);
+        boot_with_disk(worker, "guest-hostile", "bad-rings", disk, /* readonly= */ false);
         worker_expect(worker, "survived");
         assert_exit(worker, 0);
         (void) g_unlink(disk);
@@ -362,8 +354,7 @@ static void test_hostile_registers(void) {
         g_autoptr(Worker) worker = worker_new();
         g_autofree char *disk = new_disk();
 
-        boot_with_disk(worker, "guest-hostile", "fuzz rounds=20000", disk, /* readonly= */ false,
-                       /* sync= */ false);
+        boot_with_disk(worker, "guest-hostile", "fuzz rounds=20000", disk, /* readonly= */ false);
         worker_expect(worker, "fuzzed");
         assert_exit(worker, 0);
         (void) g_unlink(disk);
@@ -410,7 +401,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/worker/debug-flood", test_debug_flood);
         g_test_add_func("/worker/disk", test_disk);
         g_test_add_func("/worker/disk-readonly", test_disk_readonly);
-        g_test_add_func("/worker/disk-without-io-uring", test_disk_sync);
         g_test_add_func("/worker/hostile-queue", test_hostile_queue);
         g_test_add_func("/worker/hostile-rings", test_hostile_rings);
         g_test_add_func("/worker/hostile-registers", test_hostile_registers);

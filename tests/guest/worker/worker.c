@@ -104,12 +104,8 @@ wait_until(Worker *worker, bool (*done)(Worker *worker, const void *what), const
 }
 
 Worker *worker_new(void) {
-        return worker_new_with(/* argument= */ NULL, /* environment= */ NULL);
-}
-
-Worker *worker_new_with(const char *argument, char **environment) {
         const char *program = g_getenv("CHV_WORKER");
-        const char *const argv[] = { program, argument, NULL };
+        const char *const argv[] = { program, NULL };
         g_autoptr(GError) error = NULL;
         g_autoptr(GSocket) socket = NULL;
         g_autoptr(GSocketConnection) stream = NULL;
@@ -126,7 +122,7 @@ Worker *worker_new_with(const char *argument, char **environment) {
         g_variant_builder_init(&worker->names, G_VARIANT_TYPE("a{sh}"));
         g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
         (void) g_spawn_async(
-                        NULL, (char **) argv, environment,
+                        NULL, (char **) argv, NULL,
                         G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_LEAVE_DESCRIPTORS_OPEN, in_child,
                         GINT_TO_POINTER(pair[1]), &worker->pid, &error);
         g_assert_no_error(error);

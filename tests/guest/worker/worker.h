@@ -14,9 +14,6 @@ typedef struct Worker Worker;
 
 Worker *worker_new(void);
 
-/* With an argument, and variables instead of the caller's; either may be NULL. */
-Worker *worker_new_with(const char *argument, char **environment);
-
 /* Kills the process if it still runs. */
 void worker_free(Worker *worker);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Worker, worker_free)
