@@ -18,6 +18,35 @@
 #define MAX_SIZE (4 << 20) /* as much as the reference reads */
 #define MAX_NESTING 16
 
+/* Four hexadecimal digits at text, -1 for anything else. */
+static int code_unit(const char *text, size_t length) {
+        int unit = 0;
+
+        if (length < 4)
+                return -1;
+        for (size_t i = 0; i < 4; i++) {
+                if (!g_ascii_isxdigit(text[i]))
+                        return -1;
+                unit = unit * 16 + g_ascii_xdigit_value(text[i]);
+        }
+        return unit;
+}
+
+/* The length of what follows the u of an escape, 0 when it names no character: json-glib makes broken UTF-8 of a
+ * surrogate without its other half, and of fewer than four digits. */
+static size_t unicode_escape(const char *text, size_t length) {
+        int first = code_unit(text, length), second;
+
+        if (first <= 0 || (first >= 0xdc00 && first <= 0xdfff))
+                return 0;
+        if (first < 0xd800 || first > 0xdfff)
+                return 4;
+        if (length < 10 || text[4] != '\\' || text[5] != 'u')
+                return 0;
+        second = code_unit(text + 6, length - 6);
+        return second >= 0xdc00 && second <= 0xdfff ? 10 : 0;
+}
+
 static bool scan(const char *json, size_t length, GError **error) {
         bool in_string = false;
         unsigned depth = 0;
@@ -31,6 +60,17 @@ static bool scan(const char *json, size_t length, GError **error) {
                                         return chv_invalid(
                                                         error,
                                                         "not JSON: unknown escape at byte %zu", i);
+                                if (i < length && json[i] == 'u') {
+                                        size_t skip = unicode_escape(json + i + 1, length - i - 1);
+
+                                        if (skip == 0)
+                                                return chv_invalid(
+                                                                error,
+                                                                "not JSON: no character is meant "
+                                                                "by the escape at byte %zu",
+                                                                i);
+                                        i += skip;
+                                }
                         } else if (c == '"')
                                 in_string = false;
                         else if (g_ascii_iscntrl(c))
