@@ -250,8 +250,8 @@ static GVariant *parse_numbers(const char *text, GError **error) {
                         return NULL;
                 }
                 left -= last - first + 1;
-                for (uint64_t i = 0; i <= last - first;
-                     i++) /* last may be the largest number there is */
+                /* Counted from first, as last may be the largest number there is. */
+                for (uint64_t i = 0; i <= last - first; i++)
                         g_variant_builder_add(builder, "t", first + i);
         }
         return g_variant_builder_end(builder);
