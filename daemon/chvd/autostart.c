@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "daemon/chvd/timer.h"
 #include "daemon/chvd/vm-run.h"
 
 struct ChvdAutostart {
@@ -41,7 +42,7 @@ static gboolean on_time(gpointer data);
 
 static void go_on(ChvdAutostart *autostart, unsigned delay_s) {
         if (autostart->find && autostart->next < autostart->names->len)
-                autostart->timer = delay_s > 0 ? g_timeout_add_seconds(delay_s, on_time, autostart)
+                autostart->timer = delay_s > 0 ? chvd_timer_new(delay_s, on_time, autostart)
                                                : g_idle_add(on_time, autostart);
 }
 

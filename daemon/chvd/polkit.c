@@ -18,6 +18,7 @@
 #include <polkit/polkit.h>
 #endif
 
+#include "daemon/chvd/timer.h"
 #include "dbus/error.h"
 
 #if HAVE_POLKIT
@@ -136,7 +137,7 @@ void chvd_polkit_ask_async(
                         /* name_appeared_handler= */ NULL, on_caller_gone, question,
                         /* user_data_free_func= */ NULL);
         if (!asked->interactive)
-                question->deadline = g_timeout_add_seconds(ANSWER_S, on_deadline, question);
+                question->deadline = chvd_timer_new(ANSWER_S, on_deadline, question);
         g_task_set_task_data(task, question, question_free);
         polkit_authority_get_async(question->cancellable, on_authority, task);
 }

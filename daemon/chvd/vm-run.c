@@ -20,6 +20,7 @@
 
 #include "daemon/chvd/device.h"
 #include "daemon/chvd/terminal.h"
+#include "daemon/chvd/timer.h"
 #include "daemon/chvd/vm-private.h"
 #include "dbus/error.h"
 
@@ -363,7 +364,7 @@ static void begin(ChvdVm *vm) {
         vm->before = vm->state;
         chvd_vm_set_state(vm, CHV_VM_STATE_STARTING, /* reason= */ NULL);
         chvd_vm_event(vm, "starting", /* properties= */ NULL);
-        vm->deadline = g_timeout_add_seconds(vm->start_timeout_s, on_start_deadline, vm);
+        vm->deadline = chvd_timer_new(vm->start_timeout_s, on_start_deadline, vm);
         vm->opening = g_cancellable_new();
         chvd_broker_open_async(
                         vm->definition, vm->context->kvm_path, vm->opening, on_opened,
@@ -511,7 +512,7 @@ static void on_pressed(gpointer data, GVariant *reply, GUnixFDList *fds, const G
 
         if (!error && call->timeout_s > 0 && vm->worker == call->worker && !is_ending(vm)) {
                 g_clear_handle_id(&vm->deadline, g_source_remove);
-                vm->deadline = g_timeout_add_seconds(call->timeout_s, on_press_deadline, vm);
+                vm->deadline = chvd_timer_new(call->timeout_s, on_press_deadline, vm);
         }
         call->done(call->data, error);
 }
