@@ -30,23 +30,23 @@ typedef struct {
 typedef struct {
         const char *vm;      /* name of the VM */
         const char *program; /* chv-vmm */
-        int channel;         /* listening socket, which becomes its standard input; borrowed until started() or chvd_process_free() */
-        GVariant *limits;    /* a{sv}, what is asked of its unit: systemd's own property names; NULL: nothing */
+        int channel; /* listening socket, which becomes its standard input; borrowed until started() or chvd_process_free() */
+        GVariant *limits; /* a{sv}, what is asked of its unit: systemd's own property names; NULL: nothing */
 } ChvdProcessSetup;
 
 /* Never fails at once: what goes wrong is told by started(). */
-ChvdProcess *
-chvd_process_start(const ChvdContext *context,
-                   const ChvdProcessSetup *setup,
-                   const ChvdProcessOps *ops,
-                   gpointer data);
+ChvdProcess *chvd_process_start(
+                const ChvdContext *context,
+                const ChvdProcessSetup *setup,
+                const ChvdProcessOps *ops,
+                gpointer data);
 
 /* A process that another chvd started, by what chvd_process_handle() said there; started() is told as above (an error: it has gone). */
-ChvdProcess *
-chvd_process_adopt(const ChvdContext *context,
-                   const char *handle,
-                   const ChvdProcessOps *ops,
-                   gpointer data);
+ChvdProcess *chvd_process_adopt(
+                const ChvdContext *context,
+                const char *handle,
+                const ChvdProcessOps *ops,
+                gpointer data);
 
 /* One line of printable text that names this process and no other for as long as the host is up. NULL before started(). */
 const char *chvd_process_handle(const ChvdProcess *process);
