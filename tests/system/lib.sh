@@ -65,7 +65,7 @@ property() {
 
 # await SECONDS WHAT COMMAND...: until the command succeeds.
 await() {
-    local end=$((SECONDS + $1)) what=$2
+    local end=$((SECONDS + 2 * $1)) what=$2 # twice, for a machine that is busy with something else
     shift 2
     until "$@"; do
         [ $SECONDS -lt $end ] || fail "not in time: $what"

@@ -44,9 +44,9 @@ MEMORY = '4096M'
 KERNEL_WORDS = (
     'console=ttyS0 panic=-1 root=none quiet loglevel=1 mitigations=off nokaslr tsc=reliable'
     ' no_timer_check apparmor=0 audit=0 nowatchdog selinux=0 sysctl.vm.overcommit_memory=1')
-BOOT_LIMIT = 90
-RESTORE_LIMIT = 30
-CASE_LIMIT = 240
+BOOT_LIMIT = 180
+RESTORE_LIMIT = 60
+CASE_LIMIT = 400
 SKIPPED = 77
 PASSED_ON = ('CHV_', 'G_', 'MESON_', 'ASAN_', 'UBSAN_', 'TSAN_', 'LSAN_')
 KEPT_BACK = ('CHV_CACHE', 'CHV_MIRROR', 'CHV_TEST_KERNEL')

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A Debian root on virtio-blk reaches multi-user with nothing failed; root logs in on the serial
 # port and on the virtio console, and powers off.
-# Limit: 300
+# Limit: 500
 # Runs: 6.1 bzImage 1 | 6.12 vmlinux 2
 . "$(dirname "$0")/../lib.sh"
 kernel=$1 image=$2 cpus=$3
