@@ -12,18 +12,19 @@
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <systemd/sd-daemon.h>
 
 #include "daemon/chvd/authority.h"
+#include "daemon/chvd/conf.h"
 #include "daemon/chvd/context.h"
 #include "daemon/chvd/manager.h"
+#include "daemon/chvd/notify.h"
 #include "daemon/chvd/quota.h"
 #include "daemon/chvd/store-queue.h"
 #include "daemon/chvd/vm-run.h"
 
 typedef struct {
         gboolean session, system, replace, version;
-        char *address, *worker, *kvm, *state_dir;
+        char *address, *worker, *kvm, *state_dir, *config_dir;
 } Options;
 
 typedef struct {
@@ -32,6 +33,9 @@ typedef struct {
         ChvdContext context;
         ChvdStore *store;
         ChvdManager *manager;
+        ChvdNotify *notify;
+        ChvdConf conf;
+        const char *config_dir;
         bool replaces; /* another chvd may have changed the store until the name was ours */
         unsigned owner_id;
         bool stopping;
@@ -49,7 +53,7 @@ static void stop(Program *program, int status) {
 
         program->stopping = true;
         program->status = MAX(program->status, status);
-        (void) sd_notify(/* unset_environment= */ 0, "STOPPING=1");
+        chvd_notify_stopping(program->notify);
         chvd_manager_stop(
                         program->manager, again ? 0 : CHVD_QUIT_GRACE_S * 1000, on_stopped,
                         program);
@@ -60,6 +64,35 @@ static gboolean on_terminate(gpointer data) {
         return G_SOURCE_CONTINUE;
 }
 
+/* Virtual machines that run are kept, even beyond a new limit. */
+static void load_configuration(Program *program) {
+        g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
+
+        chvd_conf_read(&program->conf, program->config_dir, warnings);
+        for (unsigned i = 0; i < warnings->len; i++)
+                g_warning("%s", (const char *) g_ptr_array_index(warnings, i));
+        chvd_quota_set_limits(program->context.quota, program->conf.limits);
+}
+
+static gboolean on_hangup(gpointer data) {
+        Program *program = data;
+
+        if (program->stopping)
+                return G_SOURCE_CONTINUE;
+        chvd_notify_reloading(program->notify);
+        load_configuration(program);
+        g_message("the configuration has been read anew");
+        chvd_notify_ready(program->notify);
+        return G_SOURCE_CONTINUE;
+}
+
+static void on_changed(gpointer data) {
+        Program *program = data;
+        unsigned running, defined = chvd_manager_count(program->manager, &running);
+
+        chvd_notify_status(program->notify, defined, running);
+}
+
 static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer data) {
         Program *program = data;
 
@@ -68,7 +101,7 @@ static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer da
                 chvd_manager_load(program->manager);
         program->replaces = false;
         chvd_manager_begin(program->manager);
-        (void) sd_notify(/* unset_environment= */ 0, "READY=1");
+        chvd_notify_ready(program->notify);
 }
 
 static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) {
@@ -122,10 +155,16 @@ static bool set_up(Program *program, const Options *options, GError **error) {
                 .objects = g_dbus_object_manager_server_new(CHVD_PATH),
                 .quota = chvd_quota_new(),
         };
+        /* The user of a session is one like any other, whatever the uid. */
+        if (!options->session)
+                chvd_quota_exempt_root(program->context.quota);
+        program->config_dir = options->config_dir;
+        load_configuration(program);
         program->context.authority = chvd_authority_new(options->session, program->context.quota);
         program->store = chvd_store_new(options->state_dir, &chvd_store_files);
         program->context.store = chvd_store_queue_new(program->store);
         program->manager = chvd_manager_new(&program->context);
+        chvd_manager_watch(program->manager, on_changed, program);
         program->replaces = options->replace;
         chvd_manager_load(program->manager);
         g_dbus_object_manager_server_set_connection(program->context.objects, program->bus);
@@ -150,6 +189,7 @@ static void tear_down(Program *program) {
                 (void) g_dbus_connection_flush_sync(
                                 program->bus, /* cancellable= */ NULL, /* error= */ NULL);
         g_clear_object(&program->bus);
+        chvd_notify_free(program->notify);
         g_clear_pointer(&program->loop, g_main_loop_unref);
 }
 
@@ -157,6 +197,7 @@ static int run(const Options *options) {
         g_autoptr(GError) error = NULL;
         Program program = {
                 .loop = g_main_loop_new(/* context= */ NULL, /* is_running= */ false),
+                .notify = chvd_notify_new(),
                 .status = EXIT_SUCCESS,
         };
 
@@ -165,6 +206,7 @@ static int run(const Options *options) {
                 tear_down(&program);
                 return EXIT_FAILURE;
         }
+        (void) g_unix_signal_add(SIGHUP, on_hangup, &program);
         (void) g_unix_signal_add(SIGTERM, on_terminate, &program);
         (void) g_unix_signal_add(SIGINT, on_terminate, &program);
         g_main_loop_run(program.loop);
@@ -188,6 +230,8 @@ static bool parse(Options *options, int *argc, char ***argv, GError **error) {
                   "The KVM device (default /dev/kvm)", "PATH" },
                 { "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->state_dir,
                   "Where definitions are stored", "PATH" },
+                { "config-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->config_dir,
+                  "Where chvd.conf is looked for (folders, separated by colons)", "PATH" },
                 { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version",
                   NULL },
                 { NULL },
@@ -213,6 +257,13 @@ static char *default_state_dir(bool session) {
         return g_strdup(g_getenv("STATE_DIRECTORY") ?: CHV_LOCALSTATEDIR "/lib/chvd");
 }
 
+/* The administrator's before the distribution's. */
+static char *default_config_dir(bool session) {
+        if (session)
+                return g_build_filename(g_get_user_config_dir(), "chvd", NULL);
+        return g_strdup(CHV_SYSCONFDIR "/chvd:" CHV_PREFIX "/lib/chvd");
+}
+
 int main(int argc, char **argv) {
         g_autoptr(GError) error = NULL;
         Options options = { 0 };
@@ -232,11 +283,14 @@ int main(int argc, char **argv) {
                 options.kvm = g_strdup("/dev/kvm");
         if (!options.state_dir)
                 options.state_dir = default_state_dir(options.session);
+        if (!options.config_dir)
+                options.config_dir = default_config_dir(options.session);
         (void) signal(SIGPIPE, SIG_IGN);
         status = run(&options);
         g_free(options.worker);
         g_free(options.kvm);
         g_free(options.address);
         g_free(options.state_dir);
+        g_free(options.config_dir);
         return status;
 }

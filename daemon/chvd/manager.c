@@ -36,6 +36,9 @@ struct ChvdManager {
         GHashTable *broken; /* name → what is wrong with its record */
         ChvdAutostart *autostart;
         guint stop_check;
+        void (*changed)(gpointer data); /* of chvd_manager_watch() */
+        gpointer changed_data;
+        guint change;                   /* it is to be told of */
         void (*stopped)(gpointer data); /* of chvd_manager_stop() */
         gpointer stopped_data;
 };
@@ -136,6 +139,38 @@ static void on_store_idle(gpointer data) {
                 check_stopped_later(manager);
 }
 
+static gboolean on_change(gpointer data) {
+        ChvdManager *manager = data;
+
+        manager->change = 0;
+        manager->changed(manager->changed_data);
+        return G_SOURCE_REMOVE;
+}
+
+/* Changes of one turn of the main loop are told together. */
+static void tell_change(ChvdManager *manager) {
+        if (manager->changed && !manager->change)
+                manager->change = g_idle_add(on_change, manager);
+}
+
+void chvd_manager_watch(ChvdManager *manager, void (*changed)(gpointer data), gpointer data) {
+        manager->changed = changed;
+        manager->changed_data = data;
+        tell_change(manager);
+}
+
+unsigned chvd_manager_count(const ChvdManager *manager, unsigned *ret_running) {
+        GHashTableIter iter;
+        gpointer vm;
+
+        *ret_running = 0;
+        g_hash_table_iter_init(&iter, manager->vms);
+        while (g_hash_table_iter_next(&iter, NULL, &vm))
+                if (chvd_vm_has_run(vm))
+                        (*ret_running)++;
+        return g_hash_table_size(manager->vms);
+}
+
 static void
 on_vm_event(gpointer data,
             ChvdVm *vm,
@@ -147,6 +182,8 @@ on_vm_event(gpointer data,
 
         chv_manager_emit_event(
                         manager->skeleton, chvd_vm_path(vm), timestamp, source, event, properties);
+        if (g_str_equal(source, "vm"))
+                tell_change(manager);
         /* The end of a run is an event. */
         if (manager->context->stopping)
                 check_stopped_later(manager);
@@ -156,6 +193,7 @@ static void on_vm_gone(gpointer data, ChvdVm *vm) {
         ChvdManager *manager = data;
 
         (void) g_hash_table_remove(manager->vms, chvd_vm_name(vm));
+        tell_change(manager);
         chvd_quota_release(manager->context->quota, CHVD_CHARGE_VM, chvd_vm_owner(vm));
 }
 
@@ -188,6 +226,7 @@ add_vm(ChvdManager *manager, ChvdDefinition *definition, const ChvdVmOrigin *ori
         ChvdVm *vm = chvd_vm_new(manager->context, &vm_hooks, manager, definition, origin);
 
         (void) g_hash_table_insert(manager->vms, g_strdup(definition->name), vm);
+        tell_change(manager);
         return vm;
 }
 
@@ -602,6 +641,7 @@ void chvd_manager_free(ChvdManager *manager) {
         vms = all_vms(manager);
         for (unsigned i = 0; i < vms->len; i++)
                 chvd_vm_remove(g_ptr_array_index(vms, i));
+        g_clear_handle_id(&manager->change, g_source_remove);
         g_clear_handle_id(&manager->stop_check, g_source_remove);
         (void) g_dbus_object_manager_server_unexport(manager->context->objects, CHVD_PATH_MANAGER);
         (void) g_signal_handlers_disconnect_by_data(manager->skeleton, manager);

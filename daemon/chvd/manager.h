@@ -19,6 +19,11 @@ void chvd_manager_begin(ChvdManager *manager);
 void chvd_manager_free(ChvdManager *manager);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdManager, chvd_manager_free)
 
+/* changed is called soon after VMs have come, gone, started or ended; in the main loop, never from within a call of the manager. */
+void chvd_manager_watch(ChvdManager *manager, void (*changed)(gpointer data), gpointer data);
+/* How many VMs there are, and how many of them have a run. */
+unsigned chvd_manager_count(const ChvdManager *manager, unsigned *ret_running);
+
 /* Takes no new work, powers off every VM, and calls done when none runs, in the main loop. A second call shortens the grace. */
 void chvd_manager_stop(
                 ChvdManager *manager,

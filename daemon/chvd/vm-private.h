@@ -4,6 +4,7 @@
 
 #include "daemon/chvd/broker.h"
 #include "daemon/chvd/job.h"
+#include "daemon/chvd/quota.h"
 #include "daemon/chvd/vm.h"
 #include "daemon/chvd/worker.h"
 #include "dbus/generated.h"
@@ -49,6 +50,9 @@ struct ChvdVm {
         ChvdJob *stop_job;    /* PowerOff */
         GPtrArray *deletions; /* GDBusMethodInvocation of Delete, to be answered when gone */
 
+        bool is_charged; /* the owner has been, for the run */
+        uint64_t charged[CHVD_CHARGE_MAX];
+
         /* After a crash. */
         guint crash_timer; /* until it is started again */
         bool crash_start;  /* the start under way is such a one */
@@ -79,6 +83,14 @@ void chvd_vm_change(
 void chvd_vm_change_owner(ChvdVm *vm, uid_t owner, ChvdStored done, gpointer data);
 /* Whatever kept the VM from going may be over: it goes if it is to. */
 void chvd_vm_settle(ChvdVm *vm);
+
+/* vm-charge.c */
+/* CHV_ERROR_LIMIT: nothing is charged. */
+bool chvd_vm_charge_run(ChvdVm *vm, GError **error);
+/* Whatever the limits are: for a run that was there before. */
+void chvd_vm_charge_run_again(ChvdVm *vm);
+/* Does nothing when nothing is charged. */
+void chvd_vm_release_run(ChvdVm *vm);
 
 /* vm-crash.c */
 /* Starts it again in a while. */

@@ -98,6 +98,7 @@ static void ended(ChvdVm *vm) {
                                               chv_vm_state_to_string(final), reason ?: ""));
         if (again && vm->deletions->len == 0)
                 return begin(vm);
+        chvd_vm_release_run(vm);
         chvd_job_finish(g_steal_pointer(&vm->start_job), failure);
         chvd_job_finish(g_steal_pointer(&vm->stop_job), /* error= */ NULL);
         if (crashed && vm->deletions->len == 0)
@@ -433,9 +434,13 @@ bool chvd_vm_start(
                             vm->definition->lost, vm->definition->name);
                 return false;
         }
-        job = new_job(vm, "start", caller, on_cancel_start, done, data, ret_job, error);
-        if (!job)
+        if (!chvd_vm_charge_run(vm, error))
                 return false;
+        job = new_job(vm, "start", caller, on_cancel_start, done, data, ret_job, error);
+        if (!job) {
+                chvd_vm_release_run(vm);
+                return false;
+        }
         chvd_vm_crash_forget(vm);
         vm->start_job = job;
         vm->start_paused = paused;
