@@ -24,7 +24,7 @@
 
 typedef struct {
         gboolean session, system, replace, version;
-        char *address, *worker, *kvm, *state_dir, *config_dir;
+        char *address, *worker, *kvm, *state_dir, *runtime_dir, *config_dir;
 } Options;
 
 typedef struct {
@@ -151,6 +151,7 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         program->context = (ChvdContext){
                 .session = options->session,
                 .worker_path = options->worker,
+                .runtime_dir = options->runtime_dir,
                 .kvm_path = options->kvm,
                 .objects = g_dbus_object_manager_server_new(CHVD_PATH),
                 .quota = chvd_quota_new(),
@@ -232,6 +233,8 @@ static bool parse(Options *options, int *argc, char ***argv, GError **error) {
                   "Where definitions are stored", "PATH" },
                 { "config-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->config_dir,
                   "Where chvd.conf is looked for (folders, separated by colons)", "PATH" },
+                { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->runtime_dir,
+                  "Where running VMs are found again", "PATH" },
                 { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version",
                   NULL },
                 { NULL },
@@ -264,6 +267,12 @@ static char *default_config_dir(bool session) {
         return g_strdup(CHV_SYSCONFDIR "/chvd:" CHV_PREFIX "/lib/chvd");
 }
 
+static char *default_runtime_dir(bool session) {
+        if (session)
+                return g_build_filename(g_get_user_runtime_dir(), "chvd", NULL);
+        return g_strdup(g_getenv("RUNTIME_DIRECTORY") ?: "/run/chvd");
+}
+
 int main(int argc, char **argv) {
         g_autoptr(GError) error = NULL;
         Options options = { 0 };
@@ -285,6 +294,8 @@ int main(int argc, char **argv) {
                 options.state_dir = default_state_dir(options.session);
         if (!options.config_dir)
                 options.config_dir = default_config_dir(options.session);
+        if (!options.runtime_dir)
+                options.runtime_dir = default_runtime_dir(options.session);
         (void) signal(SIGPIPE, SIG_IGN);
         status = run(&options);
         g_free(options.worker);
@@ -292,5 +303,6 @@ int main(int argc, char **argv) {
         g_free(options.address);
         g_free(options.state_dir);
         g_free(options.config_dir);
+        g_free(options.runtime_dir);
         return status;
 }

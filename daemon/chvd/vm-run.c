@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 
 #include "daemon/chvd/device.h"
+#include "daemon/chvd/runtime.h"
 #include "daemon/chvd/terminal.h"
 #include "daemon/chvd/timer.h"
 #include "daemon/chvd/vm-private.h"
@@ -51,6 +52,7 @@ static void set_end(ChvdVm *vm, ChvVmState state, const char *reason) {
 static void release(ChvdVm *vm) {
         g_clear_handle_id(&vm->deadline, g_source_remove);
         g_clear_pointer(&vm->worker, chvd_worker_free);
+        chvd_runtime_remove(vm->context->runtime_dir, chvd_vm_name(vm));
         g_clear_pointer(&vm->resources, chvd_resources_free);
         g_ptr_array_set_size(vm->devices, 0);
         g_clear_pointer(&vm->console_paths, g_variant_unref);
@@ -134,7 +136,11 @@ static gboolean on_start_deadline(gpointer data) {
         return G_SOURCE_REMOVE;
 }
 
-static char *describe_exit(int status) {
+static char *describe_exit(const ChvdExit *exit) {
+        int status = exit->status;
+
+        if (!exit->known)
+                return g_strdup("the worker is gone");
         if (WIFSIGNALED(status))
                 return g_strdup_printf(
                                 "the worker was killed by signal %d (%s)", WTERMSIG(status),
@@ -142,12 +148,25 @@ static char *describe_exit(int status) {
         return g_strdup_printf("the worker exited with status %d", WEXITSTATUS(status));
 }
 
-static void on_exited(gpointer data, int status) {
+static void tell_death(ChvdVm *vm, const ChvdExit *exit, const char *text) {
+        GVariantDict dict;
+
+        g_variant_dict_init(&dict, NULL);
+        if (exit->known && WIFSIGNALED(exit->status))
+                g_variant_dict_insert(&dict, "signal", "u", (guint32) WTERMSIG(exit->status));
+        else if (exit->known)
+                g_variant_dict_insert(&dict, "status", "u", (guint32) WEXITSTATUS(exit->status));
+        g_variant_dict_insert(&dict, "reason", "s", text);
+        chvd_vm_event(vm, "worker-died", g_variant_dict_end(&dict));
+}
+
+static void on_exited(gpointer data, const ChvdExit *exit) {
         ChvdVm *vm = data;
 
         if (!is_ending(vm)) {
-                g_autofree char *text = describe_exit(status);
-                bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+                g_autofree char *text = describe_exit(exit);
+                bool clean = exit->known && WIFEXITED(exit->status) &&
+                             WEXITSTATUS(exit->status) == 0;
 
                 if (vm->state == CHV_VM_STATE_STARTING)
                         vm->start_error =
@@ -157,17 +176,23 @@ static void on_exited(gpointer data, int status) {
                                                                     : CHV_VM_STATE_FAILED,
                         text);
                 if (!clean)
-                        chvd_vm_event(vm, "worker-died",
-                                      g_variant_new_parsed(
-                                                      "{%s: <%u>, 'reason': <%s>}",
-                                                      WIFSIGNALED(status) ? "signal" : "status",
-                                                      WIFSIGNALED(status)
-                                                                      ? (guint32) WTERMSIG(status)
-                                                                      : (guint32) WEXITSTATUS(
-                                                                                        status),
-                                                      text));
+                        tell_death(vm, exit, text);
         }
         ended(vm);
+}
+
+static void on_started(gpointer data) {
+        ChvdVm *vm = data;
+
+        chv_vm_set_worker_pid(vm->skeleton, (guint32) chvd_worker_pid(vm->worker));
+}
+
+/* The worker is no more; there was no process. */
+static void on_failed(gpointer data, const GError *error) {
+        ChvdVm *vm = data;
+
+        g_clear_pointer(&vm->worker, chvd_worker_free);
+        fail_start(vm, error);
 }
 
 static void
@@ -340,6 +365,8 @@ static void on_ready(gpointer data) {
 }
 
 static const ChvdWorkerOps worker_ops = {
+        .started = on_started,
+        .failed = on_failed,
         .ready = on_ready,
         .event = on_event,
         .state = on_state,
@@ -355,10 +382,10 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer data) {
         if (is_ending(vm))
                 return ended(vm);
         if (vm->resources)
-                vm->worker = chvd_worker_start(vm->context->worker_path, &worker_ops, vm, &error);
+                vm->worker = chvd_worker_start(
+                                vm->context, chvd_vm_name(vm), &worker_ops, vm, &error);
         if (!vm->worker)
                 return fail_start(vm, error);
-        chv_vm_set_worker_pid(vm->skeleton, (guint32) chvd_worker_pid(vm->worker));
 }
 
 static void begin(ChvdVm *vm) {

@@ -2,28 +2,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A worker, seen from chvd: a child process and a D-Bus connection to it without a bus. Its life:
+ * A worker, seen from chvd: a process and a D-Bus connection to it without a bus. Its life:
  *
- *   start: socket pair, spawn, handshake (in GDBus's threads)    → ops->ready
+ *   start: folder and listening socket, process              → ops->started
+ *   connect to that socket, handshake (in GDBus's threads)   → ops->ready
  *   then calls one way, events and state changes the other
- *   end: the process is reaped and the connection has run dry    → ops->exited
+ *   end: the process has gone and the connection has run dry → ops->exited
+ *
+ * An adopted worker is one whose process another chvd started; it only begins with the second line.
  *
  * Whatever the worker sends is untrusted: it passes the meter first, and types are checked before use. A worker that
- * is ended is asked first and killed after its grace; one that is freed is killed at once, and reaped whenever it goes.
+ * is ended is asked first and killed after its grace; one that is freed is killed at once.
  *
- * References: the owner's, the child watch's, and one for each call in flight.
+ * References: the owner's, that of a handshake under way, and one for each call in flight.
  */
 
 #include "daemon/chvd/worker.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/chvd/meter.h"
-#include "daemon/chvd/spawn.h"
+#include "daemon/chvd/runtime.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
 
@@ -34,14 +34,17 @@
 
 struct ChvdWorker {
         unsigned refs;
+        const ChvdContext *context;
+        char *name;
         const ChvdWorkerOps *ops; /* NULL: freed by its owner */
         gpointer data;
-        pid_t pid; /* 0: reaped */
-        int status;
+        ChvdProcess *process; /* NULL: gone, or one that nobody has noted */
+        ChvdExit exit;
+        int listening;             /* until the process has it; -1: it has */
         GCancellable *cancellable; /* of the handshake and all calls */
         GDBusConnection *connection;
         ChvdMeter *meter;
-        bool connecting, ready, reaped, dry, told_to_end;
+        bool connecting, ready, gone, dry, told_to_end;
         guint event_signal, properties_signal; /* subscriptions */
         guint kill_timer, drain_timer;
 };
@@ -58,6 +61,7 @@ static void worker_unref(ChvdWorker *worker) {
                 return;
         g_clear_object(&worker->connection);
         g_clear_object(&worker->cancellable);
+        g_free(worker->name);
         g_free(worker);
 }
 
@@ -70,12 +74,12 @@ static char *bounded(const char *text) {
 static void report_exit(ChvdWorker *worker) {
         const ChvdWorkerOps *ops = worker->ops;
 
-        if (!ops || !worker->reaped || !worker->dry || worker->connecting)
+        if (!ops || !worker->gone || !worker->dry || worker->connecting)
                 return;
         g_clear_handle_id(&worker->kill_timer, g_source_remove);
         g_clear_handle_id(&worker->drain_timer, g_source_remove);
         worker->ops = NULL;
-        ops->exited(worker->data, worker->status);
+        ops->exited(worker->data, &worker->exit);
 }
 
 static gboolean on_drain_timer(gpointer data) {
@@ -89,24 +93,25 @@ static gboolean on_drain_timer(gpointer data) {
         return G_SOURCE_REMOVE;
 }
 
-static void on_reaped(GPid pid, gint status, gpointer data) {
+static void on_exited(gpointer data, const ChvdExit *exit) {
         ChvdWorker *worker = data;
 
-        worker->reaped = true;
-        worker->pid = 0;
-        worker->status = status;
-        if (worker->ops && (!worker->dry || worker->connecting) && !worker->drain_timer)
+        worker->gone = true;
+        worker->exit = *exit;
+        g_clear_pointer(&worker->process, chvd_process_free);
+        if ((!worker->dry || worker->connecting) && !worker->drain_timer)
                 worker->drain_timer = g_timeout_add(DRAIN_MS, on_drain_timer, worker);
         report_exit(worker);
-        worker_unref(worker);
 }
 
 static void
 on_closed(GDBusConnection *connection, gboolean peer_vanished, GError *error, ChvdWorker *worker) {
         worker->ready = false;
         worker->dry = true;
-        /* Without its channel a worker is of no use. */
-        if (worker->pid > 0)
+        if (!worker->process)
+                worker->gone = true;
+        /* It has gone, or is of no use: while the service is ours nobody else connects to it. */
+        else
                 chvd_worker_end(worker, DRAIN_MS);
         report_exit(worker);
 }
@@ -164,19 +169,25 @@ on_properties(GDBusConnection *connection,
         worker->ops->state(worker->data, state, bounded_reason);
 }
 
+static void on_unconnected(ChvdWorker *worker, const GError *error) {
+        worker->dry = true;
+        if (!worker->process)
+                worker->gone = true;
+        else if (worker->ops && !worker->told_to_end) {
+                g_message("worker of VM '%s': no connection: %s", worker->name, error->message);
+                chvd_worker_end(worker, /* grace_ms= */ 0);
+        }
+        report_exit(worker);
+}
+
 static void on_connected(GObject *source, GAsyncResult *result, gpointer data) {
         ChvdWorker *worker = data;
         g_autoptr(GError) error = NULL;
 
         worker->connecting = false;
         worker->connection = g_dbus_connection_new_finish(result, &error);
-        if (!worker->connection || !worker->ops || worker->reaped) {
-                worker->dry = true;
-                if (worker->ops && worker->pid > 0 && !worker->told_to_end) {
-                        g_message("worker %d: handshake failed: %s", worker->pid, error->message);
-                        chvd_worker_end(worker, /* grace_ms= */ 0);
-                }
-                report_exit(worker);
+        if (!worker->connection || !worker->ops || worker->gone) {
+                on_unconnected(worker, error);
                 worker_unref(worker);
                 return;
         }
@@ -214,16 +225,18 @@ static void forget_connection(ChvdWorker *worker) {
                 g_dbus_connection_close(connection, NULL, NULL, NULL);
 }
 
-/* Takes fd over. */
-static bool connect_to(ChvdWorker *worker, int fd, GError **error) {
+static void connect_to(ChvdWorker *worker) {
         g_autofree char *guid = g_dbus_generate_guid();
         g_autoptr(GSocketConnection) stream = NULL;
-        g_autoptr(GSocket) socket = g_socket_new_from_fd(fd, error);
+        g_autoptr(GSocket) socket = NULL;
+        g_autoptr(GError) error = NULL;
+        chv_autofd fd = chvd_runtime_connect(worker->context->runtime_dir, worker->name, &error);
 
-        if (!socket) {
-                (void) close(fd);
-                return false;
-        }
+        if (fd >= 0)
+                socket = g_socket_new_from_fd(fd, &error);
+        if (!socket)
+                return on_unconnected(worker, error);
+        (void) chv_fd_steal(&fd);
         stream = g_socket_connection_factory_create_connection(socket);
         worker->connecting = true;
         worker->refs++;
@@ -233,56 +246,122 @@ static bool connect_to(ChvdWorker *worker, int fd, GError **error) {
                                         G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_ALLOW_ANONYMOUS |
                                         G_DBUS_CONNECTION_FLAGS_DELAY_MESSAGE_PROCESSING,
                         /* observer= */ NULL, worker->cancellable, on_connected, worker);
-        return true;
 }
 
-ChvdWorker *
-chvd_worker_start(const char *program, const ChvdWorkerOps *ops, gpointer data, GError **error) {
-        chv_autofd ours = -1, theirs = -1;
-        ChvdWorker *worker;
-        int pair[2];
-        pid_t pid;
+static void on_started(gpointer data, const GError *error) {
+        ChvdWorker *worker = data;
+        const ChvdWorkerOps *ops = worker->ops;
 
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-                g_set_error(error, CHV_ERROR, CHV_ERROR_FAILED,
-                            "starting the worker: no socket: %s", g_strerror(errno));
-                return NULL;
+        /* From here on only the process has it, so that its end is the end of all connections. */
+        if (worker->listening >= 0)
+                (void) close(chv_fd_steal(&worker->listening));
+        if (error) {
+                g_clear_pointer(&worker->process, chvd_process_free);
+                worker->ops = NULL;
+                return ops->failed(worker->data, error);
         }
-        ours = pair[0];
-        theirs = pair[1];
-        if (!chvd_spawn(program, theirs, &pid, error))
-                return NULL;
+        worker->refs++;
+        ops->started(worker->data);
+        if (worker->ops)
+                connect_to(worker);
+        worker_unref(worker);
+}
 
-        worker = g_new0(ChvdWorker, 1);
-        worker->refs = 2;
+static const ChvdProcessOps process_ops = {
+        .started = on_started,
+        .exited = on_exited,
+};
+
+static ChvdWorker *
+worker_new(const ChvdContext *context, const char *name, const ChvdWorkerOps *ops, gpointer data) {
+        ChvdWorker *worker = g_new0(ChvdWorker, 1);
+
+        worker->refs = 1;
+        worker->context = context;
+        worker->name = g_strdup(name);
         worker->ops = ops;
         worker->data = data;
-        worker->pid = pid;
+        worker->listening = -1;
         worker->cancellable = g_cancellable_new();
-        (void) g_child_watch_add(pid, on_reaped, worker);
-        if (!connect_to(worker, chv_fd_steal(&ours), error)) {
-                chvd_worker_free(worker);
-                return NULL;
-        }
         return worker;
 }
 
-void chvd_worker_free(ChvdWorker *worker) {
-        if (!worker)
-                return;
+ChvdWorker *chvd_worker_start(
+                const ChvdContext *context,
+                const char *name,
+                const ChvdWorkerOps *ops,
+                gpointer data,
+                GError **error) {
+        chv_autofd fd = chvd_runtime_listen(context->runtime_dir, name, error);
+        ChvdProcessSetup setup = { .vm = name, .program = context->worker_path, .channel = fd };
+        ChvdWorker *worker;
+
+        if (fd < 0)
+                return NULL;
+        worker = worker_new(context, name, ops, data);
+        worker->listening = chv_fd_steal(&fd);
+        worker->process = chvd_process_start(context, &setup, &process_ops, worker);
+        return worker;
+}
+
+static gboolean on_unnoted(gpointer data) {
+        ChvdWorker *worker = data;
+
+        if (worker->ops)
+                connect_to(worker);
+        worker_unref(worker);
+        return G_SOURCE_REMOVE;
+}
+
+ChvdWorker *chvd_worker_adopt(
+                const ChvdContext *context,
+                const char *name,
+                const char *handle,
+                const ChvdWorkerOps *ops,
+                gpointer data) {
+        ChvdWorker *worker = worker_new(context, name, ops, data);
+
+        if (handle) {
+                worker->process = chvd_process_adopt(context, handle, &process_ops, worker);
+                return worker;
+        }
+        worker->refs++;
+        (void) g_idle_add(on_unnoted, worker);
+        return worker;
+}
+
+void chvd_worker_set_ops(ChvdWorker *worker, const ChvdWorkerOps *ops, gpointer data) {
+        worker->ops = ops;
+        worker->data = data;
+}
+
+void chvd_worker_abandon(ChvdWorker *worker) {
         worker->ops = NULL;
         worker->ready = false;
         g_clear_handle_id(&worker->kill_timer, g_source_remove);
         g_clear_handle_id(&worker->drain_timer, g_source_remove);
         g_cancellable_cancel(worker->cancellable);
         forget_connection(worker);
-        if (worker->pid > 0)
-                (void) kill(worker->pid, SIGKILL);
+        g_clear_pointer(&worker->process, chvd_process_free);
+        if (worker->listening >= 0)
+                (void) close(chv_fd_steal(&worker->listening));
         worker_unref(worker);
 }
 
+void chvd_worker_free(ChvdWorker *worker) {
+        if (!worker)
+                return;
+        if (worker->process)
+                chvd_process_kill(worker->process);
+        chvd_worker_abandon(worker);
+}
+
 pid_t chvd_worker_pid(const ChvdWorker *worker) {
-        return worker->pid;
+        return worker->process ? chvd_process_pid(worker->process) : 0;
+}
+
+const char *chvd_worker_handle(const ChvdWorker *worker) {
+        return worker->process ? chvd_process_handle(worker->process) : NULL;
 }
 
 bool chvd_worker_is_ready(const ChvdWorker *worker) {
@@ -352,8 +431,8 @@ static gboolean on_kill_timer(gpointer data) {
         ChvdWorker *worker = data;
 
         worker->kill_timer = 0;
-        if (worker->pid > 0)
-                (void) kill(worker->pid, SIGKILL);
+        if (worker->process)
+                chvd_process_kill(worker->process);
         return G_SOURCE_REMOVE;
 }
 
@@ -361,15 +440,15 @@ static void ignore_reply(gpointer data, GVariant *reply, GUnixFDList *fds, const
 }
 
 void chvd_worker_end(ChvdWorker *worker, unsigned grace_ms) {
-        if (worker->pid == 0)
+        if (worker->gone)
                 return;
         worker->told_to_end = true;
         g_clear_handle_id(&worker->kill_timer, g_source_remove);
-        if (grace_ms == 0) {
-                (void) kill(worker->pid, SIGKILL);
+        if (grace_ms > 0 || !worker->process) {
+                worker->kill_timer = g_timeout_add(grace_ms, on_kill_timer, worker);
+                if (worker->ready)
+                        chvd_worker_call(worker, "Quit", NULL, "()", NULL, -1, ignore_reply, NULL);
                 return;
         }
-        worker->kill_timer = g_timeout_add(grace_ms, on_kill_timer, worker);
-        if (worker->ready)
-                chvd_worker_call(worker, "Quit", NULL, "()", NULL, -1, ignore_reply, NULL);
+        chvd_process_kill(worker->process);
 }

@@ -8,10 +8,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/chvd/context.h"
+#include "daemon/chvd/process.h"
+
 /* The process of one running VM and the private connection to it. Main thread only. */
 typedef struct ChvdWorker ChvdWorker;
 
 typedef struct {
+        /* Its process runs: chvd_worker_handle() says which. */
+        void (*started)(gpointer data);
+        /* There is no process, and nothing more is told; the worker is to be freed. */
+        void (*failed)(gpointer data, const GError *error);
         /* The connection stands: calls may be made. */
         void (*ready)(gpointer data);
         /* Something of the machine, as the worker tells it. */
@@ -22,8 +29,8 @@ typedef struct {
                       GVariant *properties);
         /* The worker's State changed: "running", "paused", "shutdown", "failed" or whatever it says. */
         void (*state)(gpointer data, const char *state, const char *reason);
-        /* The process is gone, and all that it had sent has been told. Called once, last; the worker is to be freed. status as of waitpid(). */
-        void (*exited)(gpointer data, int status);
+        /* The process is gone, and all that it had sent has been told. Called once, last; the worker is to be freed. */
+        void (*exited)(gpointer data, const ChvdExit *exit);
 } ChvdWorkerOps;
 
 /* reply (and its descriptors) or error, which is in CHV_ERROR; all borrowed. Called exactly once for each call, also when the worker dies or is
@@ -31,13 +38,33 @@ typedef struct {
 typedef void (*ChvdWorkerReply)(
                 gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error);
 
-ChvdWorker *
-chvd_worker_start(const char *program, const ChvdWorkerOps *ops, gpointer data, GError **error);
+/* A new one for the VM of that name, with its folder below the context's runtime_dir. Fails at once, with CHV_ERROR_RESOURCE, when that cannot be made. */
+ChvdWorker *chvd_worker_start(
+                const ChvdContext *context,
+                const char *name,
+                const ChvdWorkerOps *ops,
+                gpointer data,
+                GError **error);
+/* One that another chvd started. A process that nobody has noted (handle NULL) is only talked to: it cannot be killed, and is told to have
+ * exited when the connection is gone. */
+ChvdWorker *chvd_worker_adopt(
+                const ChvdContext *context,
+                const char *name,
+                const char *handle,
+                const ChvdWorkerOps *ops,
+                gpointer data);
+/* What it tells goes elsewhere from now on. */
+void chvd_worker_set_ops(ChvdWorker *worker, const ChvdWorkerOps *ops, gpointer data);
 
 /* Forgets the worker: nothing is told any more. A process that is still there is killed. */
 void chvd_worker_free(ChvdWorker *worker);
+/* The same, but the process goes on. */
+void chvd_worker_abandon(ChvdWorker *worker);
 
+/* 0: there is none. */
 pid_t chvd_worker_pid(const ChvdWorker *worker);
+/* As of chvd_process_handle(). */
+const char *chvd_worker_handle(const ChvdWorker *worker);
 bool chvd_worker_is_ready(const ChvdWorker *worker);
 
 /* Calls a method of org.cloudhypervisor.Vmm. parameters is consumed if floating, NULL: none. timeout_ms: -1 for the usual, G_MAXINT for none. A

@@ -3,8 +3,8 @@
 
 /*
  * The worker's side of the private interface. It holds what outlives a machine (configuration, descriptors,
- * consoles) and at most one machine made of it. A guest's reset replaces the machine, a guest's power-off or failure ends the
- * worker after the state and the event have gone out; chvd reads the rest from the exit status.
+ * consoles) and at most one machine made of it. A guest's reset replaces the machine, a guest's power-off or failure releases all of
+ * that; then the worker waits to be told Quit, because who is to hear of the end may not be there yet.
  *
  * Whatever arrives is checked again here: chvd is trusted to be honest, not to be without faults.
  */
@@ -17,6 +17,7 @@
 #include "dbus/state.h"
 
 #define OBJECT_PATH "/org/cloudhypervisor/Vmm"
+#define LONELY_MS (30 * 1000) /* without a machine and without chvd */
 
 enum {
         CONSOLE_SERIAL,
@@ -26,14 +27,16 @@ enum {
 };
 
 struct VmmService {
-        GDBusConnection *connection;
+        GDBusConnection *connection; /* NULL: none */
+        guint lonely_timer;
         ChvVmm *skeleton;
         void (*finished)(void *opaque, int status);
         void *opaque;
         gboolean preserve; /* a machine that fails is kept */
         bool kept;         /* one is */
-        bool ending;
-        bool replacing; /* a machine is being replaced: what its vCPUs still ask for is void */
+        bool ended;        /* the state is final, and there is no machine any more */
+        bool quitting;     /* told to */
+        bool replacing;    /* a machine is being replaced: what its vCPUs still ask for is void */
 
         ChvConfig *config;
         FdTable *fds;
@@ -77,26 +80,48 @@ static void drop_machine(VmmService *service) {
         service->replacing = false;
 }
 
-static void on_flushed(GObject *source, GAsyncResult *result, gpointer data) {
-        VmmService *service = data;
-        bool failed = g_strcmp0(chv_vmm_get_state(service->skeleton), "failed") == 0;
-
-        (void) g_dbus_connection_flush_finish(G_DBUS_CONNECTION(source), result, NULL);
-        service->finished(service->opaque, failed ? EXIT_FAILURE : EXIT_SUCCESS);
+static void forget(VmmService *service) {
+        drop_machine(service);
+        for (unsigned i = 0; i < CONSOLE_MAX; i++)
+                g_clear_pointer(&service->consoles[i], console_free);
+        g_clear_pointer(&service->fds, fd_table_free);
+        g_clear_pointer(&service->config, chv_config_free);
 }
 
-/* The last words: nothing is done after them but to let them reach chvd. */
+/* Nobody can take it back, so chvd may come late to hear of it. */
 static void end(VmmService *service, ChvVmState state, const char *event, const char *reason) {
-        if (service->ending)
+        if (service->ended)
                 return;
-        service->ending = true;
+        service->ended = true;
         drop_machine(service);
         for (unsigned i = 0; i < CONSOLE_MAX; i++)
                 if (service->consoles[i])
                         console_flush(service->consoles[i]);
+        forget(service);
         set_state(service, state, reason);
         emit_vm(service, event, reason);
-        g_dbus_connection_flush(service->connection, /* cancellable= */ NULL, on_flushed, service);
+}
+
+static void finish(VmmService *service) {
+        bool failed = g_strcmp0(chv_vmm_get_state(service->skeleton), "failed") == 0;
+
+        service->finished(service->opaque, failed ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+static gboolean on_lonely(gpointer data) {
+        VmmService *service = data;
+
+        service->lonely_timer = 0;
+        finish(service);
+        return G_SOURCE_REMOVE;
+}
+
+/* A worker that chvd forgot before it had a machine would wait for ever. */
+static void check_lonely(VmmService *service) {
+        if (service->connection || service->config || service->ended)
+                g_clear_handle_id(&service->lonely_timer, g_source_remove);
+        else if (!service->lonely_timer)
+                service->lonely_timer = g_timeout_add(LONELY_MS, on_lonely, service);
 }
 
 static bool build_machine(VmmService *service, GError **error) {
@@ -148,7 +173,7 @@ on_event(void *opaque,
                 emit(service, time_us, source, event, properties);
                 return;
         }
-        if (service->replacing || service->ending || service->kept)
+        if (service->replacing || service->ended || service->kept)
                 return;
         (void) g_variant_lookup(properties, "message", "&s", &message);
         if (g_str_equal(event, "reset"))
@@ -196,14 +221,6 @@ static bool build_consoles(VmmService *service, GError **error) {
         return true;
 }
 
-static void forget(VmmService *service) {
-        drop_machine(service);
-        for (unsigned i = 0; i < CONSOLE_MAX; i++)
-                g_clear_pointer(&service->consoles[i], console_free);
-        g_clear_pointer(&service->fds, fd_table_free);
-        g_clear_pointer(&service->config, chv_config_free);
-}
-
 static bool
 boot(VmmService *service, GUnixFDList *fd_list, GVariant *config, GVariant *fds, GError **error) {
         service->config = chv_config_from_variant(config, error);
@@ -241,10 +258,10 @@ on_boot(ChvVmm *skeleton,
         g_autoptr(GError) error = NULL;
         gboolean paused = false;
 
-        if (service->config) {
+        if (service->config || service->ended) {
                 g_dbus_method_invocation_return_error(
-                                invocation, CHV_ERROR, CHV_ERROR_INVALID_STATE,
-                                "The worker has a machine already");
+                                invocation, CHV_ERROR, CHV_ERROR_INVALID_STATE, "The worker %s",
+                                service->ended ? "has had its machine" : "has a machine already");
                 return true;
         }
         if (!boot(service, fd_list, config, fds, &error)) {
@@ -262,6 +279,17 @@ on_boot(ChvVmm *skeleton,
                         /* fd_list= */ NULL, machine_devices(service->machine),
                         console_paths(service));
         emit_vm(service, "booted", NULL);
+        return true;
+}
+
+static gboolean
+on_describe(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
+        chv_vmm_complete_describe(
+                        skeleton, invocation, chv_vmm_get_state(skeleton),
+                        chv_vmm_get_state_reason(skeleton),
+                        service->machine ? machine_devices(service->machine)
+                                         : g_variant_new("a(sssa{sv})", NULL),
+                        console_paths(service), service->preserve);
         return true;
 }
 
@@ -325,9 +353,23 @@ static gboolean on_nmi(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmS
         return true;
 }
 
+static void on_flushed(GObject *source, GAsyncResult *result, gpointer data) {
+        (void) g_dbus_connection_flush_finish(G_DBUS_CONNECTION(source), result, NULL);
+        finish(data);
+}
+
 static gboolean on_quit(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
-        chv_vmm_complete_quit(skeleton, invocation);
+        if (service->quitting) {
+                chv_vmm_complete_quit(skeleton, invocation);
+                return true;
+        }
+        service->quitting = true;
         end(service, CHV_VM_STATE_SHUTDOWN, "shutdown", "powered off");
+        chv_vmm_complete_quit(skeleton, invocation);
+        /* The last words: nothing is done after them but to let them reach chvd. */
+        g_dbus_connection_flush(
+                        g_dbus_method_invocation_get_connection(invocation),
+                        /* cancellable= */ NULL, on_flushed, service);
         return true;
 }
 
@@ -406,17 +448,14 @@ static gboolean on_resize_console(
         return true;
 }
 
-VmmService *
-vmm_service_new(GDBusConnection *connection,
-                void (*finished)(void *opaque, int status),
-                void *opaque,
-                GError **error) {
-        g_autoptr(VmmService) service = g_new0(VmmService, 1);
+VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *opaque) {
+        VmmService *service = g_new0(VmmService, 1);
         static const struct {
                 const char *signal;
                 GCallback handler;
         } methods[] = {
                 { "handle-boot", G_CALLBACK(on_boot) },
+                { "handle-describe", G_CALLBACK(on_describe) },
                 { "handle-pause", G_CALLBACK(on_pause) },
                 { "handle-resume", G_CALLBACK(on_resume) },
                 { "handle-reset", G_CALLBACK(on_reset) },
@@ -428,7 +467,6 @@ vmm_service_new(GDBusConnection *connection,
                 { "handle-resize-console", G_CALLBACK(on_resize_console) },
         };
 
-        service->connection = g_object_ref(connection);
         service->finished = finished;
         service->opaque = opaque;
         service->events = events_new(on_event, service);
@@ -437,20 +475,35 @@ vmm_service_new(GDBusConnection *connection,
         chv_vmm_set_state_reason(service->skeleton, "");
         for (unsigned i = 0; i < G_N_ELEMENTS(methods); i++)
                 g_signal_connect(service->skeleton, methods[i].signal, methods[i].handler, service);
-        if (!g_dbus_interface_skeleton_export(
-                            G_DBUS_INTERFACE_SKELETON(service->skeleton), connection, OBJECT_PATH,
-                            error))
-                return NULL;
-        return g_steal_pointer(&service);
+        check_lonely(service);
+        return service;
+}
+
+void vmm_service_connect(VmmService *service, GDBusConnection *connection) {
+        GDBusInterfaceSkeleton *skeleton = G_DBUS_INTERFACE_SKELETON(service->skeleton);
+        g_autoptr(GError) error = NULL;
+
+        if (service->connection)
+                g_dbus_interface_skeleton_unexport_from_connection(skeleton, service->connection);
+        g_clear_object(&service->connection);
+        if (connection &&
+            g_dbus_interface_skeleton_export(skeleton, connection, OBJECT_PATH, &error)) {
+                service->connection = g_object_ref(connection);
+                g_dbus_connection_start_message_processing(connection);
+        } else if (connection)
+                g_warning("no interface for chvd: %s", error->message);
+        check_lonely(service);
 }
 
 void vmm_service_free(VmmService *service) {
         if (!service)
                 return;
-        g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(service->skeleton));
+        g_clear_handle_id(&service->lonely_timer, g_source_remove);
+        if (service->connection)
+                vmm_service_connect(service, /* connection= */ NULL);
+        g_clear_handle_id(&service->lonely_timer, g_source_remove);
         forget(service);
         g_clear_pointer(&service->events, events_free);
         g_clear_object(&service->skeleton);
-        g_clear_object(&service->connection);
         g_free(service);
 }

@@ -8,11 +8,11 @@
 typedef struct VmmService VmmService;
 
 /* finished is called once, when the worker has nothing left to do: exit with status. */
-VmmService *
-vmm_service_new(GDBusConnection *connection,
-                void (*finished)(void *opaque, int status),
-                void *opaque,
-                GError **error);
+VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *opaque);
+
+/* From now on chvd is at this connection, whose processing of messages is started here, and no more at the one before. NULL: nowhere;
+ * without a machine the worker finishes if that lasts. */
+void vmm_service_connect(VmmService *service, GDBusConnection *connection);
 
 /* Ends the machine, if there is one. */
 void vmm_service_free(VmmService *service);

@@ -148,12 +148,13 @@ static void start_chvd(Service *service, const char *const *extra) {
         /* Nothing of the user's is touched. */
         g_ptr_array_add(argv, "--state-dir");
         g_ptr_array_add(argv, service->state_dir);
+        g_ptr_array_add(argv, "--runtime-dir");
+        g_ptr_array_add(argv, service->runtime_dir);
         for (unsigned i = 0; extra && extra[i]; i++)
                 g_ptr_array_add(argv, (gpointer) extra[i]);
+        g_ptr_array_add(argv, "--worker");
+        g_ptr_array_add(argv, service->worker);
         g_ptr_array_add(argv, NULL);
-        if (!extra || !g_strv_contains(extra, "--worker"))
-                g_subprocess_launcher_setenv(
-                                launcher, "CHV_WORKER", required("CHV_STAND_IN"), true);
         g_subprocess_launcher_set_child_setup(launcher, die_with_test, NULL, NULL);
         g_subprocess_launcher_setenv(launcher, "G_DEBUG", "fatal-criticals", true);
         g_subprocess_launcher_setenv(launcher, "CHV_TEST_SECRET", "1", true);
@@ -164,6 +165,53 @@ static void start_chvd(Service *service, const char *const *extra) {
                 g_assert_cmpint(g_get_monotonic_time(), <, until);
                 g_usleep(5000);
         }
+}
+
+/* Workers outlive chvd, so they outlive a test that aborts too. */
+static void start_guard(Service *service, const char *program) {
+        g_autoptr(GError) error = NULL;
+
+        service->worker = g_build_filename(service->dir, "worker", NULL);
+        g_assert_cmpint(symlink(program, service->worker), ==, 0);
+        service->guard = g_subprocess_new(
+                        G_SUBPROCESS_FLAGS_STDIN_PIPE, &error, "/bin/sh", "-c",
+                        "cat >/dev/null; for i in 1 2; do for p in /proc/[0-9]*; do "
+                        "case $(tr '\\0' ' ' 2>/dev/null <$p/cmdline) in "
+                        "\"$0\"*) kill -9 ${p#/proc/} 2>/dev/null;; esac; done; done",
+                        service->worker, NULL);
+        g_assert_no_error(error);
+}
+
+static bool is_worker(Service *service, const char *pid) {
+        g_autofree char *file = g_build_filename("/proc", pid, "cmdline", NULL), *program = NULL;
+
+        return g_ascii_isdigit(pid[0]) && g_file_get_contents(file, &program, NULL, NULL) &&
+               g_strcmp0(program, service->worker) == 0;
+}
+
+unsigned service_count_workers(Service *service) {
+        g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+        const char *pid;
+        unsigned n = 0;
+
+        while ((pid = g_dir_read_name(dir)))
+                n += is_worker(service, pid);
+        return n;
+}
+
+static void stop_guard(Service *service) {
+        g_assert_true(g_output_stream_close(
+                        g_subprocess_get_stdin_pipe(service->guard), NULL, NULL));
+        (void) g_subprocess_wait(service->guard, NULL, NULL);
+        g_object_unref(service->guard);
+        g_free(service->worker);
+}
+
+static const char *program_in(const char *const *extra) {
+        for (unsigned i = 0; extra && extra[i]; i++)
+                if (g_str_equal(extra[i], "--worker"))
+                        return extra[i + 1];
+        return required("CHV_STAND_IN");
 }
 
 Service *service_start(const char *const *extra) {
@@ -186,9 +234,11 @@ Service *service_start(const char *const *extra) {
         g_assert_nonnull(service->dir);
         (void) g_chmod(service->dir, 0755);
         service->state_dir = g_build_filename(service->dir, "state", NULL);
+        service->runtime_dir = g_build_filename(service->dir, "run", NULL);
         service->kernel = g_build_filename(service->dir, "kernel", NULL);
         g_assert_true(g_file_set_contents(service->kernel, "kernel", -1, NULL));
         service->signals = g_ptr_array_new_with_free_func(g_free);
+        start_guard(service, program_in(extra));
         start_bus(service, system);
         service->subscription = g_dbus_connection_signal_subscribe(
                         service->bus, MANAGER, NULL, NULL, NULL, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
@@ -245,7 +295,7 @@ void service_stop(Service *service) {
         if (!service)
                 return;
         if (g_subprocess_get_identifier(service->chvd)) {
-                g_subprocess_send_signal(service->chvd, SIGTERM);
+                g_subprocess_send_signal(service->chvd, SIGINT);
                 (void) service_wait(service);
         }
         /* G_DEBUG=fatal-criticals makes a critical an abort. */
@@ -262,11 +312,13 @@ void service_stop(Service *service) {
         g_subprocess_force_exit(service->bus_daemon);
         (void) g_subprocess_wait(service->bus_daemon, NULL, NULL);
         g_object_unref(service->bus_daemon);
+        stop_guard(service);
         remove_tree(service->dir);
         g_ptr_array_unref(service->signals);
         g_free(service->address);
         g_free(service->kernel);
         g_free(service->state_dir);
+        g_free(service->runtime_dir);
         g_strfreev(service->arguments);
         g_free(service->dir);
         g_free(service);

@@ -18,7 +18,10 @@ typedef struct {
         guint subscription;
         GPtrArray *signals; /* char *: "PATH INTERFACE.NAME ARGS", of chvd's objects */
         char *dir;          /* a scratch folder */
+        char *worker; /* a link in it to the program, so that its workers can be told from others */
+        GSubprocess *guard; /* ends workers when the test has died */
         char *state_dir;    /* where definitions are stored */
+        char *runtime_dir;  /* where runs are found again */
         char *kernel;       /* a file in it */
 } Service;
 
@@ -32,6 +35,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Service, service_stop)
 void service_kill(Service *service);
 /* Ends chvd with the signal, unless it has been killed, and starts it again with the same arguments. */
 void service_restart(Service *service, int sig);
+
+/* How many workers of this service there are, whoever their parent is. */
+unsigned service_count_workers(Service *service);
 
 /* Another client. */
 GDBusConnection *service_connect(Service *service);

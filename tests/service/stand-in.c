@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <gio/gunixfdlist.h>
+#include <glib-unix.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -39,6 +40,8 @@ static GDBusConnection *connection;
 static ChvVmm *vmm;
 static char **words;
 static GVariant *counters;
+static guint lonely;
+static bool booted, ended;
 static int status = EXIT_SUCCESS;
 static unsigned inherited_fds;
 static gboolean preserve;
@@ -62,11 +65,10 @@ static void event(const char *source, const char *name) {
 }
 
 static void end(const char *state, const char *name, const char *reason, int with) {
+        ended = true;
+        status = with;
         set_state(state, reason);
         event("vm", name);
-        (void) g_dbus_connection_flush_sync(connection, NULL, NULL);
-        status = with;
-        g_main_loop_quit(loop);
 }
 
 /* Dies of the signal, sanitizers or not. */
@@ -103,17 +105,16 @@ static unsigned count_fds(void) {
 }
 
 static GVariant *describe_process(void) {
-        struct stat in, null;
-        int death = 0;
+        int death = 0, listens = 0;
+        socklen_t size = sizeof(listens);
         GVariantBuilder b;
 
-        (void) fstat(STDIN_FILENO, &in);
-        (void) stat("/dev/null", &null);
+        (void) getsockopt(STDIN_FILENO, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
         (void) prctl(PR_GET_PDEATHSIG, &death);
         g_variant_builder_init(&b, G_VARIANT_TYPE("a{st}"));
         g_variant_builder_add(&b, "{st}", "fds", (guint64) inherited_fds);
         g_variant_builder_add(&b, "{st}", "session-leader", (guint64) (getsid(0) == getpid()));
-        g_variant_builder_add(&b, "{st}", "stdin-null", (guint64) (in.st_rdev == null.st_rdev));
+        g_variant_builder_add(&b, "{st}", "stdin-listens", (guint64) listens);
         g_variant_builder_add(&b, "{st}", "death-signal", (guint64) death);
         g_variant_builder_add(
                         &b, "{st}", "secret", (guint64) (g_getenv("CHV_TEST_SECRET") != NULL));
@@ -197,7 +198,11 @@ static gboolean misboots(GDBusMethodInvocation *invocation) {
         if (told("%s", "boot-garbage")) {
                 static const char garbage[] = "l\1\0\1\377\377\377\377 this is no message at all";
 
-                (void) !write(3, garbage, sizeof(garbage));
+                GSocketConnection *stream =
+                                G_SOCKET_CONNECTION(g_dbus_connection_get_stream(connection));
+                int fd = g_socket_get_fd(g_socket_connection_get_socket(stream));
+
+                (void) !write(fd, garbage, sizeof(garbage));
                 return true;
         }
         if (told("%s", "boot-wrong-type")) {
@@ -233,12 +238,26 @@ on_boot(ChvVmm *skeleton,
         (void) g_variant_lookup(options, "paused", "b", &paused);
         (void) g_variant_lookup(options, "preserve", "b", &preserve);
         set_state(paused ? "paused" : "running", "");
+        booted = true;
         chv_vmm_complete_boot(skeleton, invocation, NULL, devices(), g_variant_new("a{ss}", NULL));
         event("vm", "booted");
         if (told("%s", "flood"))
                 flood();
         if (told("%s", "lies"))
                 lie();
+        return true;
+}
+
+static gboolean on_describe(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
+        bool there = booted && !ended;
+
+        if (misbehaves(invocation))
+                return true;
+        chv_vmm_complete_describe(
+                        skeleton, invocation, chv_vmm_get_state(skeleton),
+                        chv_vmm_get_state_reason(skeleton),
+                        there ? devices() : g_variant_new("a(sssa{sv})", NULL),
+                        g_variant_new("a{ss}", NULL), preserve);
         return true;
 }
 
@@ -287,8 +306,11 @@ static gboolean on_power_button(ChvVmm *skeleton, GDBusMethodInvocation *invocat
 static gboolean on_quit(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
         if (told("%s", "deaf-quit"))
                 return true;
+        if (!ended)
+                end("shutdown", "shutdown", "powered off", EXIT_SUCCESS);
         chv_vmm_complete_quit(skeleton, invocation);
-        end("shutdown", "shutdown", "powered off", EXIT_SUCCESS);
+        (void) g_dbus_connection_flush_sync(connection, NULL, NULL);
+        g_main_loop_quit(loop);
         return true;
 }
 
@@ -342,44 +364,77 @@ static gboolean on_resize_console(
         return true;
 }
 
-static void on_closed(GDBusConnection *bus, gboolean vanished, GError *error, gpointer data) {
+static gboolean on_lonely(gpointer data) {
         g_main_loop_quit(loop);
+        return G_SOURCE_REMOVE;
 }
 
-int main(int argc, char **argv) {
+static void drop_connection(void) {
+        if (!connection)
+                return;
+        (void) g_signal_handlers_disconnect_by_data(connection, vmm);
+        g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(vmm));
+        g_dbus_connection_close(connection, NULL, NULL, NULL);
+        g_clear_object(&connection);
+        if (!booted)
+                lonely = g_timeout_add_seconds(30, on_lonely, NULL);
+}
+
+static void on_closed(GDBusConnection *bus, gboolean vanished, GError *error, gpointer data) {
+        drop_connection();
+}
+
+static gboolean on_incoming(gint fd, GIOCondition condition, gpointer data) {
         g_autoptr(GSocketConnection) stream = NULL;
+        g_autoptr(GDBusConnection) newest = NULL;
         g_autoptr(GSocket) socket = NULL;
         g_autoptr(GError) error = NULL;
+        int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 
-        inherited_fds = count_fds();
-        (void) signal(SIGPIPE, SIG_IGN);
-        loop = g_main_loop_new(NULL, false);
-        socket = g_socket_new_from_fd(3, &error);
+        if (peer < 0)
+                return G_SOURCE_CONTINUE;
+        socket = g_socket_new_from_fd(peer, &error);
         g_assert_no_error(error);
         stream = g_socket_connection_factory_create_connection(socket);
-        connection = g_dbus_connection_new_sync(
+        newest = g_dbus_connection_new_sync(
                         G_IO_STREAM(stream), NULL,
                         G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
                                         G_DBUS_CONNECTION_FLAGS_DELAY_MESSAGE_PROCESSING,
                         NULL, NULL, &error);
-        if (!connection)
-                return EXIT_FAILURE;
+        /* Who connected is gone already. */
+        if (!newest)
+                return G_SOURCE_CONTINUE;
+        drop_connection();
+        g_clear_handle_id(&lonely, g_source_remove);
+        connection = g_steal_pointer(&newest);
         g_dbus_connection_set_exit_on_close(connection, false);
-        (void) g_signal_connect(connection, "closed", G_CALLBACK(on_closed), NULL);
-        vmm = chv_vmm_skeleton_new();
-        g_object_connect(
-                        vmm, "signal::handle-boot", on_boot, NULL, "signal::handle-pause", on_pause,
-                        NULL, "signal::handle-resume", on_resume, NULL, "signal::handle-reset",
-                        on_reset, NULL, "signal::handle-nmi", on_plain, NULL,
-                        "signal::handle-power-button", on_power_button, NULL, "signal::handle-quit",
-                        on_quit, NULL, "signal::handle-get-counters", on_get_counters, NULL,
-                        "signal::handle-open-console", on_open_console, NULL,
-                        "signal::handle-resize-console", on_resize_console, NULL, NULL);
+        (void) g_signal_connect(connection, "closed", G_CALLBACK(on_closed), vmm);
         if (!g_dbus_interface_skeleton_export(
                             G_DBUS_INTERFACE_SKELETON(vmm), connection, "/org/cloudhypervisor/Vmm",
                             &error))
-                return EXIT_FAILURE;
+                g_error("%s", error->message);
         g_dbus_connection_start_message_processing(connection);
+        return G_SOURCE_CONTINUE;
+}
+
+int main(int argc, char **argv) {
+        inherited_fds = count_fds();
+        (void) signal(SIGPIPE, SIG_IGN);
+        loop = g_main_loop_new(NULL, false);
+        vmm = chv_vmm_skeleton_new();
+        chv_vmm_set_state(vmm, "created");
+        chv_vmm_set_state_reason(vmm, "");
+        g_object_connect(
+                        vmm, "signal::handle-boot", on_boot, NULL, "signal::handle-describe",
+                        on_describe, NULL, "signal::handle-pause", on_pause, NULL,
+                        "signal::handle-resume", on_resume, NULL, "signal::handle-reset", on_reset,
+                        NULL, "signal::handle-nmi", on_plain, NULL, "signal::handle-power-button",
+                        on_power_button, NULL, "signal::handle-quit", on_quit, NULL,
+                        "signal::handle-get-counters", on_get_counters, NULL,
+                        "signal::handle-open-console", on_open_console, NULL,
+                        "signal::handle-resize-console", on_resize_console, NULL, NULL);
+        (void) g_unix_fd_add(STDIN_FILENO, G_IO_IN, on_incoming, NULL);
+        lonely = g_timeout_add_seconds(30, on_lonely, NULL);
         g_main_loop_run(loop);
         return status;
 }

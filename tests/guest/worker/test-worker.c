@@ -5,7 +5,7 @@
  * Proves of a whole worker, with guests of our own on a real hypervisor: it refuses what it cannot run
  * and can be asked again; each way a guest ends its machine becomes the right state, event and exit status; pause stops time for the
  * guest and resume lets it go on; the serial line works both ways; disk and entropy source serve an honest driver; and a hostile one
- * ends in NEEDS_RESET and recovers, while a neighbour never notices.
+ * ends in NEEDS_RESET and recovers, while a neighbour never notices. A machine lives on without a connection.
  */
 
 #include "tests/guest/worker/worker.h"
@@ -360,6 +360,75 @@ static void test_hostile_registers(void) {
         (void) g_unlink(disk);
 }
 
+static char *state_of(Worker *worker, bool *ret_devices) {
+        g_autoptr(GVariant) devices = NULL, consoles = NULL;
+        g_autoptr(GError) error = NULL;
+        char *state = NULL;
+        gboolean preserve;
+
+        (void) chv_vmm_call_describe_sync(
+                        worker_proxy(worker), &state, /* ret_reason= */ NULL, &devices, &consoles,
+                        &preserve, NULL, &error);
+        g_assert_no_error(error);
+        *ret_devices = g_variant_n_children(devices) > 0;
+        return state;
+}
+
+/* The guest does not notice who is there to watch it, and the newest watcher is the one that is heard. */
+static void test_connections(void) {
+        g_autoptr(Worker) worker = worker_new();
+        g_autofree char *before = NULL, *after = NULL, *other = NULL;
+        gsize said;
+        bool devices;
+
+        before = state_of(worker, &devices);
+        g_assert_cmpstr(before, ==, "created");
+        g_assert_false(devices);
+        boot(worker, "guest-machine", "tick", "");
+        worker_expect(worker, "tick 0x0000000000000001");
+        worker_disconnect(worker);
+        said = strlen(worker_output(worker));
+        worker_idle(300);
+        g_assert_cmpuint(strlen(worker_output(worker)), >, said);
+        g_assert_true(worker_alive(worker));
+        worker_connect(worker);
+        after = state_of(worker, &devices);
+        g_assert_cmpstr(after, ==, "running");
+        g_assert_true(devices);
+        for (unsigned i = 0; i < 20; i++)
+                worker_connect(worker);
+        other = state_of(worker, &devices);
+        g_assert_cmpstr(other, ==, "running");
+}
+
+/* What the machine ended in is told to who comes later; then the process goes. */
+static void test_end_unwatched(void) {
+        g_autoptr(Worker) worker = worker_new();
+        g_autofree char *state = NULL;
+        g_autoptr(GError) error = NULL;
+        struct pollfd end = { .events = POLLIN };
+        bool devices;
+        char byte;
+
+        boot(worker, "guest-machine", "echo", ", 'serial': <{'mode': <'null'>}>");
+        end.fd = worker_open_console(worker, "serial", "@a{sv} {}", &error);
+        g_assert_no_error(error);
+        worker_disconnect(worker);
+        g_assert_cmpint(write(end.fd, "q", 1), ==, 1);
+        /* Its consoles end with the machine. */
+        g_assert_cmpint(poll(&end, 1, 30000), ==, 1);
+        g_assert_cmpint(read(end.fd, &byte, 1), ==, 0);
+        (void) close(end.fd);
+        g_assert_true(worker_alive(worker));
+        worker_connect(worker);
+        state = state_of(worker, &devices);
+        g_assert_cmpstr(state, ==, "shutdown");
+        g_assert_false(devices);
+        (void) chv_vmm_call_quit_sync(worker_proxy(worker), NULL, &error);
+        g_assert_no_error(error);
+        assert_exit(worker, 0);
+}
+
 static void test_killed(void) {
         g_autoptr(Worker) neighbour = worker_new();
         g_autoptr(Worker) worker = worker_new();
@@ -404,6 +473,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/worker/hostile-queue", test_hostile_queue);
         g_test_add_func("/worker/hostile-rings", test_hostile_rings);
         g_test_add_func("/worker/hostile-registers", test_hostile_registers);
+        g_test_add_func("/worker/connections", test_connections);
+        g_test_add_func("/worker/end-unwatched", test_end_unwatched);
         g_test_add_func("/worker/killed", test_killed);
         return g_test_run();
 }

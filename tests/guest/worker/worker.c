@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The test's end of a worker: what chvd does, in little. The process gets a socket as descriptor 3;
+ * The test's end of a worker: what chvd does, in little. The process gets a listening socket as standard input;
  * the descriptors of a boot are collected beforehand by name.
  */
 
@@ -11,8 +11,10 @@
 #include <fcntl.h>
 #include <gio/gunixfdlist.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,6 +63,9 @@ on_event(ChvVmm *proxy,
         seen->properties = g_variant_ref(properties);
         g_test_message("event %s", seen->name);
         g_ptr_array_add(worker->events, seen);
+        /* A machine that has ended leaves its process waiting for this. */
+        if (g_str_equal(seen->name, "vm/shutdown") || g_str_equal(seen->name, "vm/failed"))
+                chv_vmm_call_quit(proxy, NULL, NULL, NULL);
 }
 
 static void on_child_exit(GPid pid, int status, gpointer data) {
@@ -69,13 +74,6 @@ static void on_child_exit(GPid pid, int status, gpointer data) {
         worker->child_source = 0;
         worker->ended = true;
         worker->status = status;
-}
-
-static void in_child(gpointer data) {
-        int fd = GPOINTER_TO_INT(data);
-
-        if (fd == 3 ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, 3) < 0)
-                _exit(127);
 }
 
 static gboolean on_tick(gpointer data) {
@@ -103,34 +101,36 @@ wait_until(Worker *worker, bool (*done)(Worker *worker, const void *what), const
         return ok;
 }
 
-Worker *worker_new(void) {
-        const char *program = g_getenv("CHV_WORKER");
-        const char *const argv[] = { program, NULL };
-        g_autoptr(GError) error = NULL;
-        g_autoptr(GSocket) socket = NULL;
-        g_autoptr(GSocketConnection) stream = NULL;
-        g_autofree char *guid = g_dbus_generate_guid();
-        Worker *worker = g_new0(Worker, 1);
-        int pair[2];
+static struct sockaddr_un address_of(const Worker *worker) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-        (void) CHV_ERROR; /* registers the names of the errors that will come back */
-        g_assert_nonnull(program);
-        worker->text = -1;
-        worker->output = g_string_new(NULL);
-        worker->events = g_ptr_array_new_with_free_func(seen_event_free);
-        worker->fds = g_unix_fd_list_new();
-        g_variant_builder_init(&worker->names, G_VARIANT_TYPE("a{sh}"));
-        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), ==, 0);
-        (void) g_spawn_async(
-                        NULL, (char **) argv, NULL,
-                        G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_LEAVE_DESCRIPTORS_OPEN, in_child,
-                        GINT_TO_POINTER(pair[1]), &worker->pid, &error);
+        /* In the abstract name space: nothing is left behind. */
+        (void) snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "chv-test-%d-%p",
+                        getpid(), (const void *) worker);
+        return address;
+}
+
+void worker_disconnect(Worker *worker) {
+        g_clear_object(&worker->proxy);
+        g_dbus_connection_close_sync(worker->connection, NULL, NULL);
+        g_clear_object(&worker->connection);
+}
+
+void worker_connect(Worker *worker) {
+        struct sockaddr_un address = address_of(worker);
+        g_autofree char *guid = g_dbus_generate_guid();
+        g_autoptr(GSocketConnection) stream = NULL;
+        g_autoptr(GSocket) socket_object = NULL;
+        g_autoptr(GError) error = NULL;
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        g_assert_cmpint(fd, >=, 0);
+        g_assert_cmpint(connect(fd, (struct sockaddr *) &address, sizeof(address)), ==, 0);
+        socket_object = g_socket_new_from_fd(fd, &error);
         g_assert_no_error(error);
-        close(pair[1]);
-        worker->child_source = g_child_watch_add(worker->pid, on_child_exit, worker);
-        socket = g_socket_new_from_fd(pair[0], &error);
-        g_assert_no_error(error);
-        stream = g_socket_connection_factory_create_connection(socket);
+        stream = g_socket_connection_factory_create_connection(socket_object);
+        g_clear_object(&worker->proxy);
+        g_clear_object(&worker->connection);
         worker->connection = g_dbus_connection_new_sync(
                         G_IO_STREAM(stream), guid,
                         G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER |
@@ -143,6 +143,33 @@ Worker *worker_new(void) {
         g_assert_no_error(error);
         g_dbus_proxy_set_default_timeout(G_DBUS_PROXY(worker->proxy), LIMIT_SECONDS * 1000);
         g_signal_connect(worker->proxy, "event", G_CALLBACK(on_event), worker);
+}
+
+Worker *worker_new(void) {
+        const char *program = g_getenv("CHV_WORKER");
+        const char *const argv[] = { program, NULL };
+        g_autoptr(GError) error = NULL;
+        Worker *worker = g_new0(Worker, 1);
+        struct sockaddr_un address = address_of(worker);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        (void) CHV_ERROR; /* registers the names of the errors that will come back */
+        g_assert_nonnull(program);
+        worker->text = -1;
+        worker->output = g_string_new(NULL);
+        worker->events = g_ptr_array_new_with_free_func(seen_event_free);
+        worker->fds = g_unix_fd_list_new();
+        g_variant_builder_init(&worker->names, G_VARIANT_TYPE("a{sh}"));
+        g_assert_cmpint(fd, >=, 0);
+        g_assert_cmpint(bind(fd, (struct sockaddr *) &address, sizeof(address)), ==, 0);
+        g_assert_cmpint(listen(fd, 8), ==, 0);
+        (void) g_spawn_async_with_fds(
+                        NULL, (char **) argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
+                        &worker->pid, fd, -1, -1, &error);
+        g_assert_no_error(error);
+        close(fd);
+        worker->child_source = g_child_watch_add(worker->pid, on_child_exit, worker);
+        worker_connect(worker);
         return worker;
 }
 

@@ -14,6 +14,10 @@ typedef struct Worker Worker;
 
 Worker *worker_new(void);
 
+/* Closes the connection, as a chvd that dies does; and makes another, which ends the one there is. */
+void worker_disconnect(Worker *worker);
+void worker_connect(Worker *worker);
+
 /* Kills the process if it still runs. */
 void worker_free(Worker *worker);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Worker, worker_free)
