@@ -4,9 +4,10 @@
 """expect.py SECONDS COMMAND...: talks to a program on a terminal as a person would.
 
 Standard input is the script: "< TEXT" waits until the program has printed TEXT (a regular
-expression; escape sequences are left out) since the last match, "> TEXT" types it and Enter, "^ X" types Ctrl-X. What the program
-prints is passed on. The end of the script hangs up. Status: 0 when the script was played through,
-1 when a text did not come in time or the program ended first.
+expression; escape sequences are left out) since the last match, "> TEXT" types it and Enter,
+"^ X" types Ctrl-X, "@ ROWS COLUMNS" gives the terminal another size. What the program prints is
+passed on. The end of the script hangs up. Status: 0 when the script was played through, 1 when a
+text did not come in time or the program ended first.
 """
 
 import os
@@ -15,6 +16,7 @@ import re
 import select
 import signal
 import sys
+import termios
 import time
 
 ESCAPES = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]|\r')
@@ -59,6 +61,8 @@ def main():
             os.write(fd, text.encode() + b'\r')
         elif verb == '^':
             os.write(fd, bytes([ord(text[0].upper()) ^ 0x40]))
+        elif verb == '@':
+            termios.tcsetwinsize(fd, tuple(map(int, text.split())))
         else:
             sys.exit(f'expect: bad line "{line}"')
     time.sleep(0.1)
