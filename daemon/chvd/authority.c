@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "daemon/chvd/log.h"
 #include "daemon/chvd/polkit.h"
 #include "daemon/chvd/quota.h"
 #include "dbus/error.h"
@@ -137,11 +138,17 @@ bool chvd_authority_permits(
 static void deny(GTask *task, int code, const char *why) {
         Check *check = g_task_get_task_data(task);
 
-        g_task_return_new_error(
-                        task, CHV_ERROR, code, "uid %u may not call %s%s%s%s%s%s: %s",
-                        check->caller, check->method, check->vm ? " of VM '" : "", check->vm ?: "",
-                        check->vm ? "'" : "", check->action ? ", action " : "", check->action ?: "",
-                        why);
+        g_autoptr(GError) error =
+                        g_error_new(CHV_ERROR, code, "uid %u may not call %s%s%s%s%s%s: %s",
+                                    check->caller, check->method, check->vm ? " of VM '" : "",
+                                    check->vm ?: "", check->vm ? "'" : "",
+                                    check->action ? ", action " : "", check->action ?: "", why);
+
+        /* One that lacks interaction is not refused yet: it will be made again. */
+        if (code != CHV_ERROR_NEEDS_INTERACTION)
+                chvd_log_denied(check->vm, check->caller, check->method, check->action,
+                                error->message);
+        g_task_return_error(task, g_steal_pointer(&error));
 }
 
 static void on_polkit(GObject *source, GAsyncResult *result, gpointer data) {

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "daemon/chvd/log.h"
 #include "daemon/chvd/timer.h"
 #include "daemon/chvd/vm-run.h"
 
@@ -69,7 +70,8 @@ static gboolean on_time(gpointer data) {
         autostart->refs++;
         if (!chvd_vm_start(vm, chvd_vm_owner(vm), /* paused= */ false, CHVD_START_TIMEOUT_S,
                            on_started, autostart, /* ret_job= */ NULL, &error)) {
-                g_message("VM '%s' is not started: %s", name, error->message);
+                chvd_log(CHVD_LOG_START_FAILED, name, chvd_vm_definition(vm)->config->platform.uuid,
+                         "VM '%s' was not started with the service: %s", name, error->message);
                 on_started(autostart, /* job_path= */ NULL, error);
         }
         return G_SOURCE_REMOVE;

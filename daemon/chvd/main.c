@@ -16,6 +16,7 @@
 #include "daemon/chvd/authority.h"
 #include "daemon/chvd/conf.h"
 #include "daemon/chvd/context.h"
+#include "daemon/chvd/log.h"
 #include "daemon/chvd/manager.h"
 #include "daemon/chvd/notify.h"
 #include "daemon/chvd/quota.h"
@@ -70,7 +71,8 @@ static void load_configuration(Program *program) {
 
         chvd_conf_read(&program->conf, program->config_dir, warnings);
         for (unsigned i = 0; i < warnings->len; i++)
-                g_warning("%s", (const char *) g_ptr_array_index(warnings, i));
+                chvd_log(CHVD_LOG_CONFIGURATION, /* vm= */ NULL, /* uuid= */ NULL, "%s",
+                         (const char *) g_ptr_array_index(warnings, i));
         chvd_quota_set_limits(program->context.quota, program->conf.limits);
 }
 
@@ -81,7 +83,8 @@ static gboolean on_hangup(gpointer data) {
                 return G_SOURCE_CONTINUE;
         chvd_notify_reloading(program->notify);
         load_configuration(program);
-        g_message("the configuration has been read anew");
+        chvd_log(CHVD_LOG_RELOADED, /* vm= */ NULL, /* uuid= */ NULL,
+                 "the configuration has been read anew");
         chvd_notify_ready(program->notify);
         return G_SOURCE_CONTINUE;
 }

@@ -18,6 +18,7 @@
 #include "daemon/chvd/autostart.h"
 #include "daemon/chvd/gate.h"
 #include "daemon/chvd/host.h"
+#include "daemon/chvd/log.h"
 #include "daemon/chvd/options.h"
 #include "daemon/chvd/path.h"
 #include "daemon/chvd/quota.h"
@@ -481,7 +482,7 @@ on_found(gpointer data, const char *name, const ChvdRecord *record, const GError
                                                         manager->context->store)),
                                 error ? "" : ": ", error ? error->message : reason->message);
 
-                g_message("VM '%s': %s", name, why);
+                chvd_log(CHVD_LOG_BROKEN, name, /* uuid= */ NULL, "VM '%s': %s", name, why);
                 (void) g_hash_table_insert(manager->broken, g_strdup(name), why);
                 return;
         }

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 
 #include "daemon/chvd/device.h"
+#include "daemon/chvd/log.h"
 #include "daemon/chvd/runtime.h"
 #include "daemon/chvd/terminal.h"
 #include "daemon/chvd/timer.h"
@@ -219,6 +220,9 @@ static bool preserve(ChvdVm *vm, const char *reason) {
                 return false;
         g_clear_handle_id(&vm->deadline, g_source_remove);
         chvd_vm_set_state(vm, CHV_VM_STATE_FAILED, reason[0] ? reason : "the machine failed");
+        chvd_log(CHVD_LOG_FAILED, chvd_vm_name(vm), vm->definition->config->platform.uuid,
+                 "VM '%s' has failed and is preserved: %s", chvd_vm_name(vm),
+                 chvd_vm_state_reason(vm));
         return true;
 }
 

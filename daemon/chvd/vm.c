@@ -14,6 +14,7 @@
 
 #include "daemon/chvd/device.h"
 #include "daemon/chvd/gate.h"
+#include "daemon/chvd/log.h"
 #include "daemon/chvd/path.h"
 #include "daemon/chvd/vm-private.h"
 #include "dbus/error.h"
@@ -153,6 +154,7 @@ void chvd_vm_event(ChvdVm *vm, const char *event, GVariant *properties) {
         g_autoptr(GVariant) owned = g_variant_ref_sink(properties ?: g_variant_new("a{sv}", NULL));
 
         g_debug("VM '%s': %s", vm->definition->name, event);
+        chvd_log_event(vm->definition->name, vm->definition->config->platform.uuid, event, owned);
         chvd_vm_forward_event(vm, (uint64_t) g_get_real_time(), "vm", event, owned);
 }
 
