@@ -474,13 +474,15 @@ on_found(gpointer data, const char *name, const ChvdRecord *record, const GError
         if (record)
                 definition = chvd_definition_new(
                                 name, record->config, no_fds, /* list= */ NULL, &reason);
+        else
+                reason = g_error_copy(error);
         if (!definition) {
                 char *why = g_strdup_printf(
                                 "its stored definition can't be used: %s%s%s",
                                 error ? ""
                                       : chvd_store_dir(chvd_store_queue_store(
                                                         manager->context->store)),
-                                error ? "" : ": ", error ? error->message : reason->message);
+                                error ? "" : ": ", reason ? reason->message : "unknown");
 
                 chvd_log(CHVD_LOG_BROKEN, name, /* uuid= */ NULL, "VM '%s': %s", name, why);
                 (void) g_hash_table_insert(manager->broken, g_strdup(name), why);

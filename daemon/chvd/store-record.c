@@ -61,7 +61,7 @@ read_number(GKeyFile *file, const char *key, uint64_t max, uint64_t *ret, GError
 static void read_optional_number(
                 GKeyFile *file, const char *key, uint64_t max, unsigned *ret, GPtrArray *warnings) {
         g_autoptr(GError) error = NULL;
-        uint64_t value;
+        uint64_t value = 0;
 
         if (!g_key_file_has_key(file, GROUP, key, /* error= */ NULL))
                 return;
@@ -110,7 +110,7 @@ read_variant(GKeyFile *file, const char *key, const GVariantType *type, GError *
 }
 
 static bool check_version(GKeyFile *file, GError **error) {
-        uint64_t version;
+        uint64_t version = 0;
 
         if (!read_number(file, "Version", G_MAXUINT32, &version, error))
                 return false;
@@ -134,7 +134,7 @@ chvd_record_from_text(const char *text, size_t size, GPtrArray *warnings, GError
         g_autoptr(GKeyFile) file = g_key_file_new();
         g_autoptr(GError) syntax = NULL;
         g_autoptr(ChvdRecord) record = g_new0(ChvdRecord, 1);
-        uint64_t owner;
+        uint64_t owner = 0;
 
         if (size > CHVD_RECORD_MAX_SIZE || !g_utf8_validate(text, (gssize) size, NULL)) {
                 (void) broken(error, size > CHVD_RECORD_MAX_SIZE ? "it is larger than 4 MiB"
