@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "daemon/chvd/callers.h"
 #include "daemon/chvd/log.h"
 #include "daemon/chvd/polkit.h"
 #include "daemon/chvd/quota.h"
@@ -78,6 +79,7 @@ static const ChvdAuthorityRow rows[] = {
 struct ChvdAuthority {
         bool session;
         ChvdQuota *quota; /* borrowed */
+        ChvdCallers *callers;
 };
 
 /* A call that is being judged. */
@@ -105,10 +107,14 @@ ChvdAuthority *chvd_authority_new(bool session, ChvdQuota *quota) {
 
         authority->session = session;
         authority->quota = quota;
+        authority->callers = chvd_callers_new();
         return authority;
 }
 
 void chvd_authority_free(ChvdAuthority *authority) {
+        if (!authority)
+                return;
+        chvd_callers_free(authority->callers);
         g_free(authority);
 }
 
@@ -224,18 +230,13 @@ static void decide(GTask *task, uid_t caller) {
         ask(task);
 }
 
-static void on_uid(GObject *source, GAsyncResult *result, gpointer data) {
+static void on_caller(gpointer data, uid_t uid, const GError *error) {
         g_autoptr(GTask) task = data;
-        g_autoptr(GError) error = NULL;
-        g_autoptr(GVariant) reply =
-                        g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &error);
-        uint32_t uid;
 
-        if (!reply)
+        if (error)
                 return g_task_return_new_error(
                                 task, CHV_ERROR, CHV_ERROR_ACCESS_DENIED,
                                 "the caller's uid is not known: %s", error->message);
-        g_variant_get(reply, "(u)", &uid);
         decide(task, uid);
 }
 
@@ -283,13 +284,8 @@ void chvd_authority_check_async(
         check->row = row;
 
         if (sender) {
-                g_dbus_connection_call(
-                                bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                "org.freedesktop.DBus", "GetConnectionUnixUser",
-                                g_variant_new("(s)", sender), G_VARIANT_TYPE("(u)"),
-                                G_DBUS_CALL_FLAGS_NONE,
-                                /* timeout_msec= */ -1,
-                                /* cancellable= */ NULL, on_uid, g_steal_pointer(&task));
+                chvd_callers_ask(
+                                authority->callers, bus, sender, on_caller, g_steal_pointer(&task));
                 return;
         }
 

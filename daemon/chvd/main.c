@@ -12,10 +12,12 @@
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "daemon/chvd/authority.h"
 #include "daemon/chvd/conf.h"
 #include "daemon/chvd/context.h"
+#include "daemon/chvd/inbox.h"
 #include "daemon/chvd/log.h"
 #include "daemon/chvd/manager.h"
 #include "daemon/chvd/notify.h"
@@ -151,6 +153,7 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         if (!program->bus)
                 return false;
         g_dbus_connection_set_exit_on_close(program->bus, false);
+        chvd_inbox_attach(program->bus);
         program->context = (ChvdContext){
                 .session = options->session,
                 .worker_path = options->worker,
@@ -276,6 +279,16 @@ static char *default_runtime_dir(bool session) {
         return g_strdup(g_getenv("RUNTIME_DIRECTORY") ?: "/run/chvd");
 }
 
+/* The soft limit is for programs that use select(); a service with hundreds of VMs needs more. */
+static void raise_fd_limit(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+                limit.rlim_cur = limit.rlim_max;
+                (void) setrlimit(RLIMIT_NOFILE, &limit);
+        }
+}
+
 int main(int argc, char **argv) {
         g_autoptr(GError) error = NULL;
         Options options = { 0 };
@@ -300,6 +313,7 @@ int main(int argc, char **argv) {
         if (!options.runtime_dir)
                 options.runtime_dir = default_runtime_dir(options.session);
         (void) signal(SIGPIPE, SIG_IGN);
+        raise_fd_limit();
         status = run(&options);
         g_free(options.worker);
         g_free(options.kvm);
