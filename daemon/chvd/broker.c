@@ -3,8 +3,8 @@
 
 /*
  * The broker opens the host's side of a VM, so that the worker opens nothing: descriptors given by the creator are
- * duplicated, everything else is opened by name with the daemon's rights. Either all of it is had, or nothing stays
- * behind.
+ * duplicated, paths are opened with the rights of the VM's owner (opener.c), interfaces, /dev/kvm and the host's
+ * randomness with the daemon's. Either all of it is had, or nothing stays behind.
  */
 
 #include "daemon/chvd/broker.h"
@@ -14,71 +14,154 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/chvd/image.h"
+#include "daemon/chvd/opener.h"
 #include "daemon/chvd/resource.h"
-#include "daemon/chvd/socket.h"
 #include "daemon/chvd/tap.h"
-#include "daemon/chvd/terminal.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
 
-/* A socket file that we made. */
+/* How long it may take an owner's process to remove files: his file system may be one that never answers. */
+#define REMOVE_TIMEOUT_S 10
+
+/* A socket file that was made. */
 typedef struct {
         char *path;
-        dev_t device;
-        ino_t inode;
+        ChvdSocketFile file;
 } Made;
 
 struct ChvdResources {
         ChvdDefinition *definition; /* owns the descriptors in `locked` */
+        ChvdRights *rights;
         ChvdFdSet *fds;
-        GArray *made;   /* Made */
-        GArray *locked; /* int: given descriptors that we locked */
+        GArray *made;      /* Made */
+        GArray *locked;    /* int: given descriptors that we locked */
+        GPtrArray *images; /* ChvdImage */
 };
 
 typedef struct {
-        ChvdDefinition *definition;
+        ChvdResources *resources;
         char *kvm_path;
 } Request;
 
-static void request_free(gpointer data) {
-        Request *request = data;
-
-        chvd_definition_unref(request->definition);
-        g_free(request->kvm_path);
-        g_free(request);
-}
+/* Files that their owner removes. */
+typedef struct {
+        ChvdRights *rights;
+        GArray *made;
+        void (*done)(gpointer data); /* NULL: nobody waits */
+        gpointer data;
+} Removal;
 
 static void made_clear(gpointer data) {
         Made *made = data;
-        struct stat st;
 
-        /* Somebody may have put a socket of their own there since. */
-        if (lstat(made->path, &st) == 0 && st.st_dev == made->device && st.st_ino == made->inode)
-                (void) unlink(made->path);
         g_free(made->path);
 }
 
-static ChvdResources *resources_new(ChvdDefinition *definition) {
+static ChvdResources *
+resources_new(const ChvdContext *context, ChvdDefinition *definition, uid_t owner) {
         ChvdResources *resources = g_new0(ChvdResources, 1);
 
         resources->definition = chvd_definition_ref(definition);
+        resources->rights = chvd_rights_new(context, owner);
         resources->fds = chvd_fd_set_new();
         resources->made = g_array_new(false, false, sizeof(Made));
         g_array_set_clear_func(resources->made, made_clear);
         resources->locked = g_array_new(false, false, sizeof(int));
+        resources->images = g_ptr_array_new_with_free_func((GDestroyNotify) chvd_image_release);
         return resources;
 }
 
-void chvd_resources_free(ChvdResources *resources) {
-        if (!resources)
-                return;
+/* Files that could not be removed are left for who finds them: nobody listens on them. */
+static void remove_made(ChvdOpener *opener, GArray *files, GCancellable *cancellable) {
+        for (unsigned i = 0; i < files->len; i++) {
+                const Made *made = &g_array_index(files, Made, i);
+                g_autoptr(GError) error = NULL;
+
+                if (!chvd_opener_remove(opener, made->path, &made->file, cancellable, &error)) {
+                        g_debug("%s is not removed: %s", made->path, error->message);
+                        return;
+                }
+        }
+}
+
+static void removal_free(gpointer data) {
+        Removal *removal = data;
+
+        chvd_rights_free(removal->rights);
+        g_array_unref(removal->made);
+        g_free(removal);
+}
+
+static void
+remove_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable) {
+        const Removal *removal = data;
+        g_autoptr(ChvdOpener) opener = chvd_opener_new(removal->rights);
+
+        remove_made(opener, removal->made, cancellable);
+        g_task_return_boolean(task, true);
+}
+
+static void on_removed(GObject *source, GAsyncResult *result, gpointer data) {
+        const Removal *removal = g_task_get_task_data(G_TASK(result));
+
+        if (removal->done)
+                removal->done(removal->data);
+}
+
+static gboolean on_remove_timeout(gpointer data) {
+        g_cancellable_cancel(data);
+        return G_SOURCE_REMOVE;
+}
+
+/* True: there is nothing to wait for. */
+static bool release(ChvdResources *resources, void (*done)(gpointer data), gpointer data) {
+        g_autoptr(GCancellable) cancellable = NULL;
+        g_autoptr(GTask) task = NULL;
+        Removal *removal;
+
+        if (resources->made->len == 0)
+                return true;
+        if (resources->rights->self) {
+                g_autoptr(ChvdOpener) opener = chvd_opener_new(resources->rights);
+
+                remove_made(opener, resources->made, NULL);
+                return true;
+        }
+        removal = g_new0(Removal, 1);
+        removal->rights = chvd_rights_copy(resources->rights);
+        removal->made = g_array_ref(resources->made);
+        removal->done = done;
+        removal->data = data;
+        cancellable = g_cancellable_new();
+        (void) g_timeout_add_seconds_full(
+                        G_PRIORITY_DEFAULT, REMOVE_TIMEOUT_S, on_remove_timeout,
+                        g_object_ref(cancellable), g_object_unref);
+        task = g_task_new(/* source_object= */ NULL, cancellable, on_removed, NULL);
+        g_task_set_task_data(task, removal, removal_free);
+        g_task_set_return_on_cancel(task, true);
+        g_task_run_in_thread(task, remove_in_thread);
+        return false;
+}
+
+bool chvd_resources_release(ChvdResources *resources, void (*done)(gpointer data), gpointer data) {
+        bool released = release(resources, done, data);
+
         for (unsigned i = 0; i < resources->locked->len; i++)
                 chvd_resource_unlock(g_array_index(resources->locked, int, i));
         chvd_fd_set_free(resources->fds);
         g_array_unref(resources->made);
         g_array_unref(resources->locked);
+        g_ptr_array_unref(resources->images);
+        chvd_rights_free(resources->rights);
         chvd_definition_unref(resources->definition);
         g_free(resources);
+        return released;
+}
+
+void chvd_resources_free(ChvdResources *resources) {
+        if (resources)
+                (void) chvd_resources_release(resources, /* done= */ NULL, /* data= */ NULL);
 }
 
 const ChvdFdSet *chvd_resources_fds(const ChvdResources *resources) {
@@ -89,17 +172,84 @@ void chvd_resources_passed(ChvdResources *resources) {
         g_clear_pointer(&resources->fds, chvd_fd_set_free);
 }
 
-static int open_socket(ChvdResources *resources, const ChvResource *need, GError **error) {
+GVariant *chvd_resources_save(const ChvdResources *resources) {
+        GVariantBuilder made, images;
+
+        g_variant_builder_init(&made, G_VARIANT_TYPE("a(stt)"));
+        for (unsigned i = 0; i < resources->made->len; i++) {
+                const Made *one = &g_array_index(resources->made, Made, i);
+
+                g_variant_builder_add(&made, "(stt)", one->path, one->file.device, one->file.inode);
+        }
+        g_variant_builder_init(&images, G_VARIANT_TYPE("a(bbtt)"));
+        for (unsigned i = 0; i < resources->images->len; i++) {
+                const ChvdImage *image = resources->images->pdata[i];
+                const ChvdImageId *id = chvd_image_id(image);
+
+                g_variant_builder_add(
+                                &images, "(bbtt)", chvd_image_is_readonly(image), id->block,
+                                id->device, id->inode);
+        }
+        return g_variant_new_parsed(
+                        "{'sockets': <%@a(stt)>, 'images': <%@a(bbtt)>}",
+                        g_variant_builder_end(&made), g_variant_builder_end(&images));
+}
+
+ChvdResources *chvd_resources_restore(
+                const ChvdContext *context,
+                ChvdDefinition *definition,
+                uid_t owner,
+                GVariant *saved) {
+        ChvdResources *resources = resources_new(context, definition, owner);
+        g_autoptr(GVariant) made =
+                        g_variant_lookup_value(saved, "sockets", G_VARIANT_TYPE("a(stt)"));
+        g_autoptr(GVariant) images =
+                        g_variant_lookup_value(saved, "images", G_VARIANT_TYPE("a(bbtt)"));
+        ChvResource need = { .kind = CHV_RESOURCE_DISK, .option = "disks" };
+        gboolean readonly, block;
+        ChvdImageId id = { 0 };
+        Made one = { 0 };
+        GVariantIter iter;
+
+        chvd_resources_passed(resources);
+        if (made) {
+                g_variant_iter_init(&iter, made);
+                while (g_variant_iter_next(
+                                &iter, "(stt)", &one.path, &one.file.device, &one.file.inode))
+                        (void) g_array_append_val(resources->made, one);
+        }
+        if (images) {
+                g_variant_iter_init(&iter, images);
+                while (g_variant_iter_next(
+                                &iter, "(bbtt)", &readonly, &block, &id.device, &id.inode)) {
+                        ChvdImage *image;
+
+                        need.readonly = readonly;
+                        id.block = block;
+                        image = chvd_image_hold(definition->name, &need, &id, /* error= */ NULL);
+                        if (image)
+                                g_ptr_array_add(resources->images, image);
+                }
+        }
+        return resources;
+}
+
+/* One opening. */
+typedef struct {
+        ChvdResources *resources;
+        ChvdOpener *opener; /* with the owner's rights */
+        ChvdOpener *own;    /* with ours */
+        GCancellable *cancellable;
+} Opening;
+
+static int open_socket(Opening *opening, const ChvResource *need, GError **error) {
         Made made = { 0 };
-        struct stat st;
-        int fd = chvd_socket_listen(need, error);
+        int fd = chvd_opener_listen(opening->opener, need, &made.file, opening->cancellable, error);
 
         if (fd < 0)
                 return -1;
-        if (lstat(need->path, &st) == 0) {
-                made = (Made){ g_strdup(need->path), st.st_dev, st.st_ino };
-                (void) g_array_append_val(resources->made, made);
-        }
+        made.path = g_strdup(need->path);
+        (void) g_array_append_val(opening->resources->made, made);
         return fd;
 }
 
@@ -116,38 +266,71 @@ static int open_tap(ChvdResources *resources, const ChvResource *need, GError **
         return chvd_tap_open(need, interface, error);
 }
 
-static int open_need(ChvdResources *resources, const ChvResource *need, GError **error) {
-        int given = chvd_fd_set_get(resources->definition->given, need->fd_name);
-
-        if (given >= 0) {
-                int fd = fcntl(given, F_DUPFD_CLOEXEC, 3);
-
-                if (fd < 0)
-                        (void) chvd_resource_fail(need, errno, "cannot duplicate", error);
-                return fd;
-        }
+static int open_need(Opening *opening, const ChvResource *need, bool *ret_busy, GError **error) {
+        *ret_busy = false;
         switch (need->kind) {
         case CHV_RESOURCE_TAP:
-                return open_tap(resources, need, error);
+                return open_tap(opening->resources, need, error);
         case CHV_RESOURCE_SOCKET:
-                return open_socket(resources, need, error);
+                return open_socket(opening, need, error);
         default:
-                return chvd_resource_open(need, error);
+                return chvd_opener_open(
+                                chvd_definition_is_anybodys(need) ? opening->own : opening->opener,
+                                need, ret_busy, opening->cancellable, error);
         }
 }
 
-static bool add_need(ChvdResources *resources, const ChvResource *need, GError **error) {
+static int
+take_given(ChvdResources *resources,
+           const ChvResource *need,
+           int given,
+           bool *ret_busy,
+           GError **error) {
+        int fd = fcntl(given, F_DUPFD_CLOEXEC, 3);
+        ChvdFault fault;
+
+        *ret_busy = false;
+        if (fd < 0)
+                (void) chvd_resource_fail(need, errno, "cannot duplicate", error);
+        if (fd < 0 || need->kind != CHV_RESOURCE_DISK)
+                return fd;
+        if (chvd_resource_lock(need->readonly, fd, ret_busy, &fault)) {
+                (void) g_array_append_val(resources->locked, given);
+                return fd;
+        }
+        if (*ret_busy)
+                return fd;
+        (void) chvd_resource_fail(need, fault.errnum, fault.what, error);
+        (void) close(fd);
+        return -1;
+}
+
+/* busy: the file's lock is another's. Who that is, is said if it is one of ours. */
+static bool
+hold_image(ChvdResources *resources, const ChvResource *need, int fd, bool busy, GError **error) {
+        ChvdImageId id;
+        ChvdImage *image;
+
+        if (!chvd_image_identify(fd, &id))
+                return chvd_resource_fail(need, errno, "cannot inspect", error);
+        image = chvd_image_hold(resources->definition->name, need, &id, error);
+        if (!image)
+                return false;
+        g_ptr_array_add(resources->images, image);
+        return !busy || chvd_resource_fail(need, 0, "is in use by another program", error);
+}
+
+static bool add_need(Opening *opening, const ChvResource *need, GError **error) {
+        ChvdResources *resources = opening->resources;
         int given = chvd_fd_set_get(resources->definition->given, need->fd_name);
-        chv_autofd fd = open_need(resources, need, error);
+        bool busy;
+        chv_autofd fd = given >= 0 ? take_given(resources, need, given, &busy, error)
+                                   : open_need(opening, need, &busy, error);
 
         if (fd < 0)
                 return false;
-        if (need->kind == CHV_RESOURCE_DISK) {
-                if (!chvd_resource_lock(need, fd, error))
-                        return false;
-                if (given >= 0)
-                        (void) g_array_append_val(resources->locked, given);
-        }
+        if (need->kind == CHV_RESOURCE_DISK && !hold_image(resources, need, fd, busy, error))
+                return false;
         chvd_fd_set_take(resources->fds, need->fd_name, chv_fd_steal(&fd));
         return true;
 }
@@ -170,60 +353,92 @@ static bool add_kvm(ChvdResources *resources, const char *path, GError **error) 
         return true;
 }
 
-/* Consoles whose other end is a terminal; those are no resources of the table. */
+/* Consoles whose other end is a terminal; those are no resources of the table. In tty mode it is the creator's own. */
 static bool
-add_terminal(ChvdResources *resources,
-             const char *name,
-             const ChvConsoleConfig *console,
-             GError **error) {
-        int given = chvd_fd_set_get(resources->definition->given, name);
-        int fd;
+add_terminal(Opening *opening, const char *name, const ChvConsoleConfig *console, GError **error) {
+        ChvdResources *resources = opening->resources;
+        int given = chvd_fd_set_get(resources->definition->given, name), fd;
+        g_autofree char *option = g_strconcat(name, ".mode", NULL);
+        const ChvResource need = { .option = option };
 
         if (console->mode != CHV_CONSOLE_TTY && console->mode != CHV_CONSOLE_PTY)
                 return true;
-        fd = chvd_terminal_open(name, console->mode, given, error);
+        if (given < 0 && console->mode == CHV_CONSOLE_TTY)
+                return chvd_resource_fail(
+                                &need, 0, "tty needs the creator's terminal as a descriptor",
+                                error);
+        fd = given < 0 ? chvd_opener_terminal(opening->opener, name, opening->cancellable, error)
+                       : fcntl(given, F_DUPFD_CLOEXEC, 3);
         if (fd < 0)
-                return false;
+                return given < 0 ? false
+                                 : chvd_resource_fail(
+                                                   &need, errno, "cannot duplicate the terminal",
+                                                   error);
         chvd_fd_set_take(resources->fds, name, fd);
         return true;
 }
 
-static bool add_terminals(ChvdResources *resources, const ChvConfig *config, GError **error) {
-        return add_terminal(resources, "serial", &config->serial, error) &&
-               add_terminal(resources, "console", &config->console, error) &&
-               add_terminal(resources, "debug_console", &config->debug_console, error);
+static bool add_terminals(Opening *opening, const ChvConfig *config, GError **error) {
+        return add_terminal(opening, "serial", &config->serial, error) &&
+               add_terminal(opening, "console", &config->console, error) &&
+               add_terminal(opening, "debug_console", &config->debug_console, error);
+}
+
+static bool add_all(Opening *opening, const char *kvm_path, GError **error) {
+        ChvdResources *resources = opening->resources;
+        const ChvdDefinition *definition = resources->definition;
+
+        if (!add_kvm(resources, kvm_path, error))
+                return false;
+        for (unsigned i = 0; i < definition->needs->len; i++)
+                if (g_cancellable_set_error_if_cancelled(opening->cancellable, error) ||
+                    !add_need(opening, &g_array_index(definition->needs, ChvResource, i), error))
+                        return false;
+        return add_terminals(opening, definition->config, error);
 }
 
 static void open_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable) {
         Request *request = data;
-        const ChvdDefinition *definition = request->definition;
-        g_autoptr(ChvdResources) resources = resources_new(request->definition);
+        g_autoptr(ChvdResources) resources = g_steal_pointer(&request->resources);
+        const ChvdRights ours = { .self = true };
+        g_autoptr(ChvdOpener) opener = chvd_opener_new(resources->rights);
+        g_autoptr(ChvdOpener) own = chvd_opener_new(&ours);
+        Opening opening = { resources, opener, own, cancellable };
         GError *error = NULL;
-        bool ok = add_kvm(resources, request->kvm_path, &error);
 
-        for (unsigned i = 0; ok && i < definition->needs->len; i++)
-                ok = !g_cancellable_set_error_if_cancelled(cancellable, &error) &&
-                     add_need(resources, &g_array_index(definition->needs, ChvResource, i), &error);
-        ok = ok && add_terminals(resources, definition->config, &error);
-        if (ok)
+        if (add_all(&opening, request->kvm_path, &error)) {
                 g_task_return_pointer(
                                 task, g_steal_pointer(&resources),
                                 (GDestroyNotify) chvd_resources_free);
-        else
-                g_task_return_error(task, error);
+                return;
+        }
+        /* Before anybody is told. */
+        remove_made(opener, resources->made, cancellable);
+        if (!g_cancellable_is_cancelled(cancellable))
+                g_array_set_size(resources->made, 0);
+        g_task_return_error(task, error);
+}
+
+static void request_free(gpointer data) {
+        Request *request = data;
+
+        chvd_resources_free(request->resources);
+        g_free(request->kvm_path);
+        g_free(request);
 }
 
 void chvd_broker_open_async(
+                const ChvdContext *context,
                 ChvdDefinition *definition,
-                const char *kvm_path,
+                uid_t owner,
                 GCancellable *cancellable,
                 GAsyncReadyCallback callback,
                 gpointer data) {
         g_autoptr(GTask) task = g_task_new(/* source_object= */ NULL, cancellable, callback, data);
         Request *request = g_new0(Request, 1);
 
-        request->definition = chvd_definition_ref(definition);
-        request->kvm_path = g_strdup(kvm_path);
+        request->resources = resources_new(context, definition, owner);
+        request->kvm_path = g_strdup(context->kvm_path);
         g_task_set_task_data(task, request, request_free);
         g_task_set_return_on_cancel(task, true);
         g_task_run_in_thread(task, open_in_thread);

@@ -139,13 +139,17 @@ ChvdDefinition *chvd_definition_new(
         return g_steal_pointer(&definition);
 }
 
-bool chvd_definition_names_host(const ChvdDefinition *definition) {
+bool chvd_definition_is_anybodys(const ChvResource *need) {
+        return need->kind == CHV_RESOURCE_RNG && g_strcmp0(need->path, "/dev/urandom") == 0;
+}
+
+bool chvd_definition_names_host(const ChvdDefinition *definition, bool privileged) {
         for (unsigned i = 0; i < definition->needs->len; i++) {
                 const ChvResource *need = &g_array_index(definition->needs, ChvResource, i);
 
-                if (need->kind == CHV_RESOURCE_RNG && g_strcmp0(need->path, "/dev/urandom") == 0)
-                        continue;
-                if (chvd_fd_set_get(definition->given, need->fd_name) < 0)
+                if ((privileged || need->kind == CHV_RESOURCE_TAP) &&
+                    !chvd_definition_is_anybodys(need) &&
+                    chvd_fd_set_get(definition->given, need->fd_name) < 0)
                         return true;
         }
         return false;

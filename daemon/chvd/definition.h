@@ -27,8 +27,11 @@ ChvdDefinition *chvd_definition_new(
                 GVariant *handles,
                 GUnixFDList *list,
                 GError **error);
-/* Whether chvd would open, make or attach to something of the host for it that its creator did not pass, beyond the host's randomness. */
-bool chvd_definition_names_host(const ChvdDefinition *definition);
+/* The host's randomness, which is everybody's to open. */
+bool chvd_definition_is_anybodys(const ChvResource *need);
+/* Whether chvd would open, make or attach to something of the host for it with its own rights: interfaces that its creator did not pass, and
+ * every path if privileged, that is if its owner's rights are chvd's. */
+bool chvd_definition_names_host(const ChvdDefinition *definition, bool privileged);
 /* Names of the descriptors that were given for it, floating as. */
 GVariant *chvd_definition_given(const ChvdDefinition *definition);
 /* The same under another name, which has to be a valid one. */

@@ -158,6 +158,7 @@ static bool set_up(Program *program, const Options *options, GError **error) {
                 .session = options->session,
                 .worker_path = options->worker,
                 .runtime_dir = options->runtime_dir,
+                .opener_path = g_getenv("CHV_OPENER") ?: CHV_LIBEXECDIR "/chv-open",
                 .kvm_path = options->kvm,
                 .objects = g_dbus_object_manager_server_new(CHVD_PATH),
                 .quota = chvd_quota_new(),

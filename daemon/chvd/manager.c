@@ -19,6 +19,7 @@
 #include "daemon/chvd/gate.h"
 #include "daemon/chvd/host.h"
 #include "daemon/chvd/log.h"
+#include "daemon/chvd/opener.h"
 #include "daemon/chvd/options.h"
 #include "daemon/chvd/path.h"
 #include "daemon/chvd/quota.h"
@@ -398,7 +399,9 @@ on_create_vm(ChvManager *skeleton,
         request->definition = chvd_definition_new(name, config, fds, list, &error);
         if (!request->definition)
                 return refuse(invocation, error);
-        if (!chvd_definition_names_host(request->definition)) {
+        if (!chvd_definition_names_host(
+                            request->definition,
+                            chvd_opener_is_self(manager->context, chvd_gate_caller(invocation)))) {
                 create(g_steal_pointer(&request));
                 return true;
         }

@@ -2,14 +2,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Host files that a VM is made of. A path is first opened as a mere place (O_PATH), looked at, and only when it is of
- * the kind that the option wants opened for use: so no tape is rewound and no FIFO waited for because somebody named
- * it. The second open goes through the first descriptor, not the path, so nobody can swap the file in between.
+ * Host files that a VM is made of. A path is first walked to a mere place (walk.c), which is looked at, and only when
+ * it is of the kind that the option wants opened for use: so no tape is rewound and no FIFO waited for because somebody
+ * named it. The second open goes through the first descriptor, not the path, so nobody can swap the file in between.
+ * All of this runs in chvd or, with the rights of a VM's owner, in chv-open.
  *
- * Descriptors given by clients are judged by fstat and their flags, never reopened.
+ * Descriptors that come from elsewhere, given by clients or opened by chv-open, are judged by their type and flags and
+ * never reopened. Their file system may be of the sender's making and never answer, so it is not asked.
  *
  * Disks are locked with OFD locks, which belong to the open file: they travel with the descriptor to the worker and
- * end when the last copy is closed, however the worker ends.
+ * end when the last copy is closed, however the worker ends. The lock is on all bytes there are and will be, so it
+ * excludes programs that lock the present size or single bytes, and follows an image that grows.
  */
 
 #include "daemon/chvd/resource.h"
@@ -35,27 +38,24 @@ bool chvd_resource_fail(const ChvResource *resource, int errnum, const char *wha
 }
 
 /* NULL: the type of file is right. */
-static const char *wrong_type(const ChvResource *resource, const struct stat *st) {
-        switch (resource->kind) {
+static const char *wrong_type(ChvResourceKind kind, mode_t mode, dev_t device) {
+        switch (kind) {
         case CHV_RESOURCE_KERNEL:
         case CHV_RESOURCE_FIRMWARE:
         case CHV_RESOURCE_INITRAMFS:
         case CHV_RESOURCE_OUTPUT:
-                return S_ISREG(st->st_mode) ? NULL : "not a regular file";
+                return S_ISREG(mode) ? NULL : "not a regular file";
         case CHV_RESOURCE_DISK:
-                return S_ISREG(st->st_mode) || S_ISBLK(st->st_mode)
-                                       ? NULL
-                                       : "neither a regular file nor a block device";
+                return S_ISREG(mode) || S_ISBLK(mode) ? NULL
+                                                      : "neither a regular file nor a block device";
         case CHV_RESOURCE_RNG:
-                return S_ISREG(st->st_mode) || S_ISCHR(st->st_mode)
+                return S_ISREG(mode) || S_ISCHR(mode)
                                        ? NULL
                                        : "neither a character device nor a regular file";
         case CHV_RESOURCE_TAP:
-                return S_ISCHR(st->st_mode) && st->st_rdev == makedev(10, 200)
-                                       ? NULL
-                                       : "not a tap descriptor";
+                return S_ISCHR(mode) && device == makedev(10, 200) ? NULL : "not a tap descriptor";
         case CHV_RESOURCE_SOCKET:
-                return S_ISSOCK(st->st_mode) ? NULL : "not a socket";
+                return S_ISSOCK(mode) ? NULL : "not a socket";
         }
         return "of a kind this version does not know";
 }
@@ -71,56 +71,67 @@ static int access_flags(const ChvResource *resource) {
         }
 }
 
-static int fail_open(const ChvResource *resource, int errnum, const char *what, GError **error) {
-        (void) chvd_resource_fail(resource, errnum, what, error);
+static int fail_open(ChvdFault *fault, int errnum, const char *what) {
+        *fault = (ChvdFault){ errnum, what };
         return -1;
 }
 
-/* The place that the path names, made first if it is a console file. */
-static int open_place(const ChvResource *resource, GError **error) {
-        chv_autofd made = -1, place = -1;
+/* A console file that is not there is made. O_EXCL: one that is there is looked at before it is opened. */
+static bool make_output(const char *path, ChvdFault *fault) {
+        g_autofree char *name = NULL;
+        chv_autofd folder = chvd_walk_folder(path, &name, fault), made = -1;
 
-        if (resource->kind == CHV_RESOURCE_OUTPUT) {
-                /* O_EXCL: an existing file is looked at before it is opened. */
-                made = open(resource->path,
-                            O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600);
-                if (made < 0 && errno != EEXIST)
-                        return fail_open(resource, errno, "cannot create", error);
+        if (folder < 0)
+                return false;
+        made = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW,
+                      0600);
+        if (made < 0 && errno == EEXIST && chvd_walk_is_shared(folder)) {
+                struct stat file, shared;
+
+                /* As the kernel has it with protected_regular: somebody may have laid it there for us to write to. */
+                if (fstatat(folder, name, &file, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    fstat(folder, &shared) == 0 && file.st_uid != geteuid() &&
+                    file.st_uid != shared.st_uid) {
+                        (void) fail_open(
+                                        fault, 0,
+                                        "is another user's, in a folder that everybody can write");
+                        return false;
+                }
+                return true;
         }
-        place = open(resource->path, O_PATH | O_CLOEXEC);
-        if (place < 0)
-                return fail_open(resource, errno, "cannot open", error);
-        return chv_fd_steal(&place);
+        if (made >= 0 || errno == EEXIST)
+                return true;
+        (void) fail_open(fault, errno, "cannot create");
+        return false;
 }
 
-int chvd_resource_open(const ChvResource *resource, GError **error) {
+int chvd_resource_open(const ChvResource *resource, ChvdFault *ret_fault) {
         chv_autofd place = -1, fd = -1;
         char self[sizeof("/proc/self/fd/") + 11];
         const char *wrong;
         struct stat st;
-        int flags;
+        int flags = access_flags(resource);
 
-        if (!resource->path)
-                return fail_open(resource, 0, "is needed: a path or a descriptor", error);
-        place = open_place(resource, error);
+        if (resource->kind == CHV_RESOURCE_OUTPUT && !make_output(resource->path, ret_fault))
+                return -1;
+        place = chvd_walk(resource->path, ret_fault);
         if (place < 0)
                 return -1;
         if (fstat(place, &st) < 0)
-                return fail_open(resource, errno, "cannot stat", error);
-        wrong = wrong_type(resource, &st);
+                return fail_open(ret_fault, errno, "cannot stat");
+        wrong = wrong_type(resource->kind, st.st_mode, st.st_rdev);
         if (wrong)
-                return fail_open(resource, 0, wrong, error);
+                return fail_open(ret_fault, 0, wrong);
 
         (void) g_snprintf(self, sizeof(self), "/proc/self/fd/%d", place);
-        flags = access_flags(resource);
         fd = open(self, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         if (fd < 0 && errno == EINVAL && resource->direct)
-                return fail_open(resource, 0, "its file system has no direct I/O", error);
+                return fail_open(ret_fault, 0, "its file system has no direct I/O");
         if (fd < 0)
-                return fail_open(resource, errno, "cannot open", error);
+                return fail_open(ret_fault, errno, "cannot open");
         /* O_NONBLOCK was for opening only. */
         if (fcntl(fd, F_SETFL, flags & ~O_ACCMODE) < 0)
-                return fail_open(resource, errno, "cannot set flags", error);
+                return fail_open(ret_fault, errno, "cannot set flags");
         return chv_fd_steal(&fd);
 }
 
@@ -149,17 +160,30 @@ static bool check_socket(const ChvResource *resource, int fd, GError **error) {
         return true;
 }
 
+bool chvd_resource_stat(int fd, struct statx *ret) {
+        return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+                     STATX_TYPE | STATX_MODE | STATX_INO, ret) == 0;
+}
+
+bool chvd_resource_normalise(const ChvResource *resource, int fd, GError **error) {
+        if (resource->kind == CHV_RESOURCE_SOCKET ||
+            fcntl(fd, F_SETFL, access_flags(resource) & ~O_ACCMODE) == 0)
+                return true;
+        return chvd_resource_fail(resource, errno, "cannot set flags", error);
+}
+
 bool chvd_resource_check(const ChvResource *resource, int fd, GError **error) {
         const char *wrong;
-        struct stat st;
+        struct statx st;
         int flags, access;
 
         flags = fcntl(fd, F_GETFL);
-        if (flags < 0 || fstat(fd, &st) < 0)
+        if (flags < 0 || !chvd_resource_stat(fd, &st))
                 return chvd_resource_fail(resource, errno, "cannot inspect", error);
         if (flags & O_PATH)
                 return chvd_resource_fail(resource, 0, "the descriptor is O_PATH", error);
-        wrong = wrong_type(resource, &st);
+        wrong = wrong_type(
+                        resource->kind, st.stx_mode, makedev(st.stx_rdev_major, st.stx_rdev_minor));
         if (wrong)
                 return chvd_resource_fail(resource, 0, wrong, error);
         if (resource->kind == CHV_RESOURCE_TAP)
@@ -190,18 +214,19 @@ bool chvd_resource_check(const ChvResource *resource, int fd, GError **error) {
         return true;
 }
 
-bool chvd_resource_lock(const ChvResource *resource, int fd, GError **error) {
+bool chvd_resource_lock(bool readonly, int fd, bool *ret_busy, ChvdFault *ret_fault) {
         struct flock lock = {
-                .l_type = resource->readonly ? F_RDLCK : F_WRLCK,
+                .l_type = readonly ? F_RDLCK : F_WRLCK,
                 .l_whence = SEEK_SET,
         };
 
+        *ret_busy = false;
         if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
                 return true;
-        if (errno == EAGAIN || errno == EACCES)
-                return chvd_resource_fail(
-                                resource, 0, "is in use by another disk or program", error);
-        return chvd_resource_fail(resource, errno, "cannot lock", error);
+        *ret_busy = errno == EAGAIN || errno == EACCES;
+        *ret_fault = *ret_busy ? (ChvdFault){ 0, "is in use by another program" }
+                               : (ChvdFault){ errno, "cannot lock" };
+        return false;
 }
 
 void chvd_resource_unlock(int fd) {

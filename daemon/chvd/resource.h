@@ -4,19 +4,25 @@
 
 #include <gio/gio.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
+#include "daemon/chvd/walk.h"
 #include "dbus/config.h"
 
-/* Opens one resource that is a file (any kind but taps and sockets). Any thread; may block as long as the file system does.
- * -1: CHV_ERROR_RESOURCE that begins with the option. */
-int chvd_resource_open(const ChvResource *resource, GError **error);
+/* Opens one resource that is a file (any kind but taps and sockets) and has a path, with the rights of the process. Any thread; may block as
+ * long as the file system does. -1: *ret_fault says why. */
+int chvd_resource_open(const ChvResource *resource, ChvdFault *ret_fault);
 
-/* Is fd, given by a client, fit to be this resource? */
+/* Is fd, which somebody else opened, fit to be this resource? */
 bool chvd_resource_check(const ChvResource *resource, int fd, GError **error);
+/* Gives fd, which has passed the check, the flags that it would have if chvd had opened it. */
+bool chvd_resource_normalise(const ChvResource *resource, int fd, GError **error);
+/* Type, mode, device and inode of whatever fd is; never waits for its file system. False: errno. */
+bool chvd_resource_stat(int fd, struct statx *ret);
 
 /* Keeps everybody else from writing the disk (or, for a writable disk, from using it at all), for as long as the open file behind fd lives.
- * Two descriptors of one open file share the lock. */
-bool chvd_resource_lock(const ChvResource *resource, int fd, GError **error);
+ * Two descriptors of one open file share the lock. *ret_busy: somebody else has it. */
+bool chvd_resource_lock(bool readonly, int fd, bool *ret_busy, ChvdFault *ret_fault);
 void chvd_resource_unlock(int fd);
 
 /* Sets CHV_ERROR_RESOURCE "option: 'path': what: why"; errnum 0: no why. Always false. */

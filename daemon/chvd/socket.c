@@ -3,23 +3,25 @@
 
 /*
  * The socket behind a console in socket mode. Bound here because the worker sees no file system; removed here when the
- * VM ends. A path where somebody listens, or that is no socket, is left alone.
+ * VM ends. A path where somebody listens, or that is no socket, is left alone. Runs in chvd or, with the rights of a
+ * VM's owner, in chv-open: the file is the owner's, and what the owner could not remove is not removed.
  */
 
 #include "daemon/chvd/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "daemon/chvd/resource.h"
 #include "dbus/fd.h"
 
-static int fail(const ChvResource *resource, int errnum, const char *what, GError **error) {
-        (void) chvd_resource_fail(resource, errnum, what, error);
+static int fail(ChvdFault *fault, int errnum, const char *what) {
+        *fault = (ChvdFault){ errnum, what };
         return -1;
 }
 
@@ -33,34 +35,63 @@ static bool is_stale(const struct sockaddr_un *address) {
                errno == ECONNREFUSED;
 }
 
-int chvd_socket_listen(const ChvResource *resource, GError **error) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        chv_autofd fd = -1;
+static bool find(const char *path, ChvdSocketFile *ret_file) {
+        ChvdFault fault;
+        g_autofree char *name = NULL;
+        chv_autofd folder = chvd_walk_folder(path, &name, &fault);
+        struct stat st;
 
-        if (!resource->path)
-                return fail(resource, 0, "is needed: a path or a descriptor", error);
-        if (strlen(resource->path) >= sizeof(address.sun_path))
-                return fail(resource, 0, "is too long for a socket", error);
-        (void) memcpy(address.sun_path, resource->path, strlen(resource->path) + 1);
+        if (folder < 0 || fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+            !S_ISSOCK(st.st_mode))
+                return false;
+        *ret_file = (ChvdSocketFile){ st.st_dev, st.st_ino };
+        return true;
+}
+
+int chvd_socket_listen(const char *path, ChvdSocketFile *ret_file, ChvdFault *ret_fault) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        g_autofree char *name = NULL;
+        chv_autofd fd = -1, folder = -1;
+
+        if (strlen(path) >= sizeof(address.sun_path))
+                return fail(ret_fault, 0, "is too long for a socket");
+        (void) memcpy(address.sun_path, path, strlen(path) + 1);
+        /* For its rules on links. */
+        folder = chvd_walk_folder(path, &name, ret_fault);
+        if (folder < 0)
+                return -1;
 
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
-                return fail(resource, errno, "cannot make a socket", error);
+                return fail(ret_fault, errno, "cannot make a socket");
         /* Mode of the file that bind() makes. */
         if (fchmod(fd, 0600) < 0)
-                return fail(resource, errno, "cannot set mode", error);
+                return fail(ret_fault, errno, "cannot set mode");
         if (bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0) {
                 if (errno != EADDRINUSE || !is_stale(&address))
-                        return fail(resource, errno, "cannot bind", error);
+                        return fail(ret_fault, errno, "cannot bind");
                 (void) unlink(address.sun_path);
                 if (bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
-                        return fail(resource, errno, "cannot bind", error);
+                        return fail(ret_fault, errno, "cannot bind");
         }
+        if (!find(path, ret_file))
+                return fail(ret_fault, 0, "was changed while it was made");
         if (listen(fd, 4) < 0) {
                 int errnum = errno;
 
-                (void) unlink(address.sun_path);
-                return fail(resource, errnum, "cannot listen", error);
+                chvd_socket_remove(path, ret_file);
+                return fail(ret_fault, errnum, "cannot listen");
         }
         return chv_fd_steal(&fd);
+}
+
+void chvd_socket_remove(const char *path, const ChvdSocketFile *file) {
+        ChvdFault fault;
+        g_autofree char *name = NULL;
+        chv_autofd folder = chvd_walk_folder(path, &name, &fault);
+        struct stat st;
+
+        if (folder >= 0 && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISSOCK(st.st_mode) && st.st_dev == file->device && st.st_ino == file->inode)
+                (void) unlinkat(folder, name, 0);
 }

@@ -2,13 +2,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include <gio/gio.h>
+#include <stdbool.h>
 
-#include "dbus/config.h"
+#include "daemon/chvd/walk.h"
 
-/* What stands behind a console in mode pty (the master of a new pseudo-terminal) or tty (a duplicate of `given`, the creator's terminal). -1:
- * CHV_ERROR_RESOURCE that begins with the console's name. Any thread. */
-int chvd_terminal_open(const char *name, ChvConsoleMode mode, int given, GError **error);
+/* The master of a new pseudo-terminal, whose slave is for who the process is and nobody else. Any thread. -1: *ret_fault. */
+int chvd_terminal_make(ChvdFault *ret_fault);
+
+/* Is fd, which somebody else sent, such a master? */
+bool chvd_terminal_is_master(int fd);
 
 /* Path of the slave of a pseudo-terminal's master; NULL: not one. */
 char *chvd_terminal_path(int master);

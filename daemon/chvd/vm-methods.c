@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/chvd/gate.h"
+#include "daemon/chvd/opener.h"
 #include "daemon/chvd/options.h"
 #include "daemon/chvd/vm-private.h"
 #include "daemon/chvd/vm-run.h"
@@ -295,13 +296,57 @@ static void on_changed(gpointer data, const GError *error) {
                 g_dbus_method_invocation_return_value(pending->invocation, /* parameters= */ NULL);
 }
 
+typedef struct {
+        Pending *pending;
+        uid_t owner;
+} NewOwner;
+
+static bool admit_owner(ChvdVm *vm, uid_t owner, GError **error) {
+        /* What the old owner has opened of a running machine cannot be taken back. */
+        if (chvd_vm_has_run(vm)) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_STATE,
+                            "VM '%s' is %s, which does not allow to change its owner",
+                            chvd_vm_name(vm), chv_vm_state_to_string(vm->state));
+                return false;
+        }
+        return chvd_vm_may_change(vm, error) &&
+               (owner == vm->owner || vm->hooks->charge(vm->hooks_data, owner, error));
+}
+
+static void give_to(Pending *pending, uid_t owner) {
+        ChvdVm *vm = pending->vm;
+        g_autoptr(GError) error = NULL;
+
+        if (vm->gone)
+                g_set_error(&error, CHV_ERROR, CHV_ERROR_NO_SUCH_VM, "VM '%s' is gone",
+                            chvd_vm_name(vm));
+        if (error || !admit_owner(vm, owner, &error) || owner == vm->owner)
+                on_changed(pending, error);
+        else
+                chvd_vm_change_owner(vm, owner, on_changed, pending);
+}
+
+static void on_owner_access(GObject *source, GAsyncResult *result, gpointer data) {
+        g_autofree NewOwner *new = data;
+        g_autoptr(GError) error = NULL;
+        uid_t caller;
+
+        if (chvd_authority_check_finish(
+                            new->pending->vm->context->authority, result, &caller, &error))
+                give_to(new->pending, new->owner);
+        else
+                on_changed(new->pending, error);
+}
+
 static gboolean
 on_set_owner(ChvVm *skeleton,
              GDBusMethodInvocation *invocation,
              guint32 owner,
              GVariant *options,
              ChvdVm *vm) {
+        const ChvdSubject subject = { .vm = chvd_vm_name(vm), .owned = true, .owner = vm->owner };
         g_autoptr(GError) error = NULL;
+        NewOwner *new;
 
         if (!chvd_options_check(options, no_options, &error))
                 return refuse(invocation, error);
@@ -310,20 +355,18 @@ on_set_owner(ChvVm *skeleton,
                             owner);
                 return refuse(invocation, error);
         }
-        /* What the old owner has opened of a running machine cannot be taken back. */
-        if (chvd_vm_has_run(vm)) {
-                g_set_error(&error, CHV_ERROR, CHV_ERROR_INVALID_STATE,
-                            "VM '%s' is %s, which does not allow to change its owner",
-                            chvd_vm_name(vm), chv_vm_state_to_string(vm->state));
-                return refuse(invocation, error);
+        /* What somebody else has named would be opened with our rights from now on. */
+        if (owner == vm->owner || !chvd_opener_is_self(vm->context, owner) ||
+            !chvd_definition_names_host(vm->definition, /* privileged= */ true)) {
+                give_to(pending_new(vm, invocation), owner);
+                return true;
         }
-        if (!chvd_vm_may_change(vm, &error) ||
-            (owner != vm->owner && !vm->hooks->charge(vm->hooks_data, owner, &error)))
-                return refuse(invocation, error);
-        if (owner != vm->owner)
-                chvd_vm_change_owner(vm, owner, on_changed, pending_new(vm, invocation));
-        else
-                chv_vm_complete_set_owner(skeleton, invocation);
+        new = g_new0(NewOwner, 1);
+        new->pending = pending_new(vm, invocation);
+        new->owner = owner;
+        chvd_authority_check_action_async(
+                        vm->context->authority, invocation, chvd_gate_caller(invocation),
+                        CHVD_ACTION_HOST_ACCESS, &subject, on_owner_access, new);
         return true;
 }
 
@@ -420,7 +463,7 @@ on_set_config(ChvVm *skeleton,
         definition = chvd_definition_new(chvd_vm_name(vm), config, fds, list, &error);
         if (!definition)
                 return refuse(invocation, error);
-        if (chvd_definition_names_host(definition)) {
+        if (chvd_definition_names_host(definition, chvd_opener_is_self(vm->context, vm->owner))) {
                 const ChvdSubject subject = {
                         .vm = chvd_vm_name(vm),
                         .owned = true,

@@ -39,6 +39,7 @@ struct ChvdVm {
         unsigned start_timeout_s;
         GCancellable *opening; /* of the broker; NULL: not at it */
         ChvdResources *resources;
+        bool releasing; /* its resources are being undone */
         ChvdWorker *worker;
         guint deadline;       /* of the start, or of a guest that was asked to power off */
         ChvVmState end_state; /* what the run ends in; INVALID: nobody ended it yet */

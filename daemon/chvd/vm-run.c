@@ -29,6 +29,7 @@
 #define MAX_DEVICES 1024
 
 static void begin(ChvdVm *vm);
+static void ended(ChvdVm *vm);
 
 typedef struct {
         ChvdVm *vm;
@@ -36,7 +37,7 @@ typedef struct {
 } BootCall;
 
 bool chvd_vm_has_run(const ChvdVm *vm) {
-        return vm->opening || vm->worker;
+        return vm->opening || vm->worker || vm->releasing;
 }
 
 static bool is_ending(const ChvdVm *vm) {
@@ -54,7 +55,6 @@ static void release(ChvdVm *vm) {
         g_clear_handle_id(&vm->deadline, g_source_remove);
         g_clear_pointer(&vm->worker, chvd_worker_free);
         chvd_runtime_remove(vm->context->runtime_dir, chvd_vm_name(vm));
-        g_clear_pointer(&vm->resources, chvd_resources_free);
         g_ptr_array_set_size(vm->devices, 0);
         g_clear_pointer(&vm->console_paths, g_variant_unref);
         chv_vm_set_worker_pid(vm->skeleton, 0);
@@ -73,8 +73,27 @@ static GError *start_failure(const ChvdVm *vm) {
                         "VM '%s': %s", vm->definition->name, vm->end_reason ?: "ended");
 }
 
+static void on_released(gpointer data) {
+        g_autoptr(ChvdVm) vm = data;
+
+        vm->releasing = false;
+        ended(vm);
+}
+
+/* False: ended() will be called again when that is so. */
+static bool resources_are_released(ChvdVm *vm) {
+        ChvdResources *resources = g_steal_pointer(&vm->resources);
+
+        if (vm->releasing)
+                return false;
+        vm->releasing = resources && !chvd_resources_release(resources, on_released, vm);
+        if (vm->releasing)
+                (void) chvd_vm_ref(vm);
+        return !vm->releasing;
+}
+
 /* The run is over: nothing of it is left but what release() clears. */
-static void ended(ChvdVm *vm) {
+static void settle_end(ChvdVm *vm) {
         g_autoptr(ChvdVm) self = chvd_vm_ref(vm);
         g_autoptr(GError) failure = start_failure(vm);
         g_autofree char *reason = g_steal_pointer(&vm->end_reason);
@@ -109,9 +128,16 @@ static void ended(ChvdVm *vm) {
         chvd_vm_settle(vm);
 }
 
+static void ended(ChvdVm *vm) {
+        if (resources_are_released(vm))
+                settle_end(vm);
+}
+
 /* Takes the way out from wherever the run is. */
 static void leave(ChvdVm *vm, unsigned grace_ms) {
         g_clear_handle_id(&vm->deadline, g_source_remove);
+        if (vm->releasing)
+                return;
         if (vm->opening)
                 g_cancellable_cancel(vm->opening);
         else if (vm->worker)
@@ -399,7 +425,7 @@ static void begin(ChvdVm *vm) {
         vm->deadline = chvd_timer_new(vm->start_timeout_s, on_start_deadline, vm);
         vm->opening = g_cancellable_new();
         chvd_broker_open_async(
-                        vm->definition, vm->context->kvm_path, vm->opening, on_opened,
+                        vm->context, vm->definition, vm->owner, vm->opening, on_opened,
                         chvd_vm_ref(vm));
 }
 

@@ -357,16 +357,21 @@ static void test_only_yes_is_yes(void) {
         vm_await(service, vm, "running");
 }
 
+static GVariant *creation_with_tap(Service *service, const char *name) {
+        return g_variant_new(
+                        "(s@a{sv}@a{sh}@a{sv})", name,
+                        service_config(service, NULL, "'net': <[{'tap': <'chvnone0'>}]>"),
+                        g_variant_new("a{sh}", NULL), g_variant_new("a{sv}", NULL));
+}
+
+/* An interface is made with chvd's rights, whoever wants it; a file is opened with the owner's. */
 static void test_host_access(void) {
         g_autoptr(Polkit) polkit = NULL;
         g_autoptr(Service) service = start_with_polkit(POLKIT_ALLOWS, &polkit);
         g_autoptr(GDBusConnection) other = NULL;
-        g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
         g_autoptr(GError) error = NULL;
         g_autoptr(GVariant) reply = NULL;
-        GVariant *given;
-        g_autofree char *vm = NULL, *owner = NULL;
-        int kernel;
+        g_autofree char *vm = NULL, *owner = NULL, *wired = NULL;
 
         if (!service)
                 return;
@@ -374,32 +379,80 @@ static void test_host_access(void) {
         polkit->only = "org.cloudhypervisor.vm-create";
         reply =
                         service_call_as(other, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH, MANAGER,
-                                        "CreateVM", creation(service, "a", NULL), NULL, &error);
+                                        "CreateVM", creation_with_tap(service, "a"), NULL, &error);
         assert_names(error, CHV_ERROR_ACCESS_DENIED, "org.cloudhypervisor.host-access");
         g_assert_false(vm_exists(service, "/org/cloudhypervisor/vm/a"));
         expect_asked(polkit, "org.cloudhypervisor.vm-create interactive=0 verb=CreateVM vm=a\n"
                              "org.cloudhypervisor.host-access interactive=0 verb=CreateVM vm=a");
-
-        /* What the caller passes is the caller's. */
-        g_clear_error(&error);
-        kernel = g_open(service->kernel, O_RDONLY | O_CLOEXEC, 0);
-        g_assert_cmpint(g_unix_fd_list_append(list, kernel, NULL), ==, 0);
-        (void) close(kernel);
-        given = g_variant_new_parsed("{'payload/kernel': handle 0}");
-        reply = service_call_as(
-                        other, G_DBUS_CALL_FLAGS_NONE, MANAGER_PATH, MANAGER, "CreateVM",
-                        g_variant_new("(s@a{sv}@a{sh}@a{sv})", "a",
-                                      service_config(service, NULL, NULL), given,
-                                      g_variant_new("a{sv}", NULL)),
-                        list, &error);
-        g_assert_no_error(error);
-        g_clear_pointer(&reply, g_variant_unref);
-        expect_asked(polkit, "org.cloudhypervisor.vm-create interactive=0 verb=CreateVM vm=a");
-        owner = vm_get(service, "/org/cloudhypervisor/vm/a", "Owner");
+        vm = call_for_path(other, MANAGER_PATH, MANAGER, "CreateVM", creation(service, "b", NULL));
+        expect_asked(polkit, "org.cloudhypervisor.vm-create interactive=0 verb=CreateVM vm=b");
+        owner = vm_get(service, vm, "Owner");
         g_assert_cmpstr(owner, ==, "65534");
 
         polkit->only = NULL;
-        vm = call_for_path(other, MANAGER_PATH, MANAGER, "CreateVM", creation(service, "b", NULL));
+        wired = call_for_path(
+                        other, MANAGER_PATH, MANAGER, "CreateVM", creation_with_tap(service, "c"));
+}
+
+static GVariant *change(Service *service, const char *more) {
+        return g_variant_new(
+                        "(@a{sv}@a{sh}@a{sv})", service_config(service, NULL, more),
+                        g_variant_new("a{sh}", NULL), g_variant_new("a{sv}", NULL));
+}
+
+/* Whose rights a change of another's VM is made for. */
+static void test_host_access_of_others(void) {
+        static const char configure[] = "org.cloudhypervisor.vm-configure interactive=0 owner=%d "
+                                        "verb=SetConfig vm=%s";
+        g_autoptr(Polkit) polkit = NULL;
+        g_autoptr(Service) service = start_with_polkit(POLKIT_ALLOWS, &polkit);
+        g_autoptr(GDBusConnection) other = NULL, owner = NULL;
+        g_autoptr(GError) error = NULL, refused = NULL, wired = NULL;
+        g_autoptr(GVariant) done = NULL, given = NULL, reply = NULL;
+        g_autofree char *vm = NULL, *roots = NULL, *once = g_strdup_printf(configure, OWNER, "a");
+
+        if (!service)
+                return;
+        other = service_connect_as(service, NOBODY);
+        owner = service_connect_as(service, OWNER);
+        vm = call_for_path(owner, MANAGER_PATH, MANAGER, "CreateVM", creation(service, "a", NULL));
+        roots = vm_create(service, "roots", NULL, NULL);
+        g_free(polkit_take_asked(polkit));
+        polkit->only = "org.cloudhypervisor.vm-configure";
+        /* Paths of the owner's VM are the owner's to open, whoever names them. */
+        done = service_call_as(
+                        other, G_DBUS_CALL_FLAGS_NONE, vm, VM, "SetConfig",
+                        change(service, "'disks': <[{'path': <'/x'>}]>"), NULL, &error);
+        g_assert_no_error(error);
+        expect_asked(polkit, once);
+        reply = service_call_as(
+                        owner, G_DBUS_CALL_FLAGS_NONE, vm, VM, "SetConfig",
+                        change(service, "'net': <[{'tap': <'chvnone0'>}]>"), NULL, &wired);
+        assert_names(wired, CHV_ERROR_ACCESS_DENIED, "host-access");
+        g_free(polkit_take_asked(polkit));
+        /* Those of root's are chvd's. */
+        reply =
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, roots, VM, "SetConfig",
+                                        change(service, NULL), NULL, &refused);
+        assert_names(refused, CHV_ERROR_ACCESS_DENIED, "host-access");
+        g_free(polkit_take_asked(polkit));
+        /* And become it when the VM does. */
+        polkit->only = "org.cloudhypervisor.vm-set-owner";
+        g_clear_error(&refused);
+        reply =
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, vm, VM, "SetOwner",
+                                        g_variant_new("(ua{sv})", 0, NULL), NULL, &refused);
+        assert_names(refused, CHV_ERROR_ACCESS_DENIED, "host-access");
+        given =
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, vm, VM, "SetOwner",
+                                        g_variant_new("(ua{sv})", NOBODY, NULL), NULL, &error);
+        g_assert_no_error(error);
+        polkit->only = NULL;
+        g_clear_pointer(&given, g_variant_unref);
+        given =
+                        service_call_as(other, G_DBUS_CALL_FLAGS_NONE, vm, VM, "SetOwner",
+                                        g_variant_new("(ua{sv})", 0, NULL), NULL, &error);
+        g_assert_no_error(error);
 }
 
 typedef struct {
@@ -649,6 +702,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/authority/details", test_details);
         g_test_add_func("/authority/only-yes-is-yes", test_only_yes_is_yes);
         g_test_add_func("/authority/host-access", test_host_access);
+        g_test_add_func("/authority/host-access-of-others", test_host_access_of_others);
         g_test_add_func("/authority/gone-meanwhile", test_gone_meanwhile);
         g_test_add_func("/authority/caller-leaves", test_caller_leaves);
         g_test_add_func("/authority/flood", test_flood);

@@ -16,7 +16,13 @@ import sys
 import tempfile
 
 # Tenths, as `systemd-analyze security` shows it.
-LIMITS = {"chvd.service": 25, "chv-web1.service": 10}
+LIMITS = {"chvd.service": 25, "chv-web1.service": 10, "chvd-open-1-1.service": 31}
+
+# What is read for which transient unit, and what chvd sets of that one at run time, beside the program.
+TRANSIENT = {
+    "50-worker.conf": ("chv-.service.d", "chv-web1.service", ""),
+    "50-opener.conf": ("chvd-open-.service.d", "chvd-open-1-1.service", "User=daemon\n"),
+}
 
 
 def analyze(*words, path):
@@ -31,7 +37,7 @@ def copies(chvd, worker, units, folder):
     for unit in map(pathlib.Path, units):
         text = unit.read_text()
         if unit.suffix == ".conf":
-            yield from worker_unit(worker, text, unit.name, folder)
+            yield from transient_unit(worker, text, unit.name, folder)
             continue
         if unit.suffix == ".service":
             text, n = re.subn(r"(?m)^(ExecStart=)\S+", rf"\g<1>{os.path.abspath(chvd)}", text)
@@ -40,18 +46,19 @@ def copies(chvd, worker, units, folder):
         yield folder / unit.name
 
 
-def worker_unit(worker, text, name, folder):
-    drop_ins = folder / "chv-.service.d"
-    drop_ins.mkdir()
-    (drop_ins / name).write_text(text)
-    file = folder / "chv-web1.service"
-    file.write_text(f"[Service]\nType=exec\nExecStart={os.path.abspath(worker)}\n")
+def transient_unit(program, text, name, folder):
+    drop_ins, unit, more = TRANSIENT[name]
+    (folder / drop_ins).mkdir()
+    (folder / drop_ins / name).write_text(text)
+    file = folder / unit
+    file.write_text(f"[Service]\nType=exec\n{more}ExecStart={os.path.abspath(program)}\n")
     yield file
 
 
 def text_of(file):
     """What is in force for a unit."""
-    return "\n\n".join(f.read_text() for f in [file, *file.parent.glob(f"{file.name.split('-')[0]}-.service.d/*")])
+    drop_ins = [f for f in file.parent.glob("*-.service.d/*") if file.name.startswith(f.parent.name[: -len(".service.d")])]
+    return "\n\n".join(f.read_text() for f in [file, *drop_ins])
 
 
 def wrong_units(files):

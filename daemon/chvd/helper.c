@@ -1,0 +1,298 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A process as somebody else. With systemd it is a transient unit with User=, which systemd makes that user, with his
+ * groups: chvd then needs no right to be others. What protects such units is in chvd-open-.service.d; only what differs
+ * from one to the next is set here. Without systemd it is a child that becomes the user between fork and exec.
+ *
+ * Whoever it runs as can look into the process, so it inherits the socket and nothing else: no message stream, no
+ * environment. It is found by its own descriptor rather than by the path, which the user may not be able to reach.
+ */
+
+#include "daemon/chvd/helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gunixfdlist.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "dbus/error.h"
+#include "dbus/fd.h"
+
+#define SYSTEMD "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
+#define SYSTEMD_MANAGER "org.freedesktop.systemd1.Manager"
+
+/* Whatever happens to chvd. */
+#define MAX_LIFE_S 600
+
+struct ChvdHelper {
+        int socket;
+        GDBusConnection *bus; /* of the unit */
+        char *unit;           /* NULL: a child */
+        int pidfd;
+};
+
+/* Who to be. */
+typedef struct {
+        uid_t uid;
+        gid_t gid;
+        gid_t *groups;
+        size_t n_groups;
+        bool known; /* it has a name */
+} User;
+
+static void user_clear(User *user) {
+        g_free(user->groups);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(User, user_clear)
+
+static void fail(GError **error, uid_t uid, const char *why) {
+        g_set_error(error, CHV_ERROR, CHV_ERROR_RESOURCE, "cannot open files for uid %u: %s", uid,
+                    why);
+}
+
+static void find_groups(User *user, const char *name) {
+        int n = 32;
+
+        for (;;) {
+                int room = n;
+
+                user->groups = g_renew(gid_t, user->groups, room);
+                if (getgrouplist(name, user->gid, user->groups, &n) >= 0)
+                        break;
+                n = MAX(n, room * 2);
+        }
+        user->n_groups = (size_t) n;
+}
+
+/* A uid that nobody has is in a group of its own number and in no other. */
+static bool find_user(User *user, uid_t uid, GError **error) {
+        g_autofree char *buffer = NULL;
+        struct passwd entry, *found = NULL;
+        size_t size = 1024;
+        int r;
+
+        do {
+                size *= 2;
+                buffer = g_realloc(buffer, size);
+                r = getpwuid_r(uid, &entry, buffer, size, &found);
+        } while (r == ERANGE && size < (1 << 20));
+        if (r != 0 && r != ENOENT && r != ESRCH) {
+                fail(error, uid, g_strerror(r));
+                return false;
+        }
+        user->uid = uid;
+        user->known = found;
+        user->gid = found ? entry.pw_gid : uid;
+        if (found)
+                find_groups(user, entry.pw_name);
+        return true;
+}
+
+/* Between fork and exec: system calls only, and those that the C library would pass on to other threads directly. */
+static void become(gpointer data) {
+        const User *user = data;
+        const struct rlimit no_core = { 0 };
+        sigset_t none;
+
+        (void) setsid();
+        (void) umask(0077);
+        (void) setrlimit(RLIMIT_CORE, &no_core);
+        (void) sigemptyset(&none);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+        if (syscall(SYS_setgroups, user->n_groups, user->groups) < 0 ||
+            syscall(SYS_setresgid, user->gid, user->gid, user->gid) < 0 ||
+            syscall(SYS_setresuid, user->uid, user->uid, user->uid) < 0 ||
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+                _exit(EXIT_FAILURE);
+}
+
+static void on_reaped(GPid pid, int status, gpointer data) {
+        g_spawn_close_pid(pid);
+}
+
+static bool
+start_child(ChvdHelper *helper, const char *program, User *user, int theirs, GError **error) {
+        chv_autofd file = open(program, O_PATH | O_CLOEXEC);
+        g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", file);
+        const char *const argv[] = { self, NULL };
+        static const char *const env[] = { "LANG=C.UTF-8", NULL };
+        g_autoptr(GError) ours = NULL;
+        GPid pid;
+
+        if (file < 0) {
+                g_autofree char *why = g_strdup_printf("%s: %s", program, g_strerror(errno));
+
+                fail(error, user->uid, why);
+                return false;
+        }
+        if (!g_spawn_async_with_pipes_and_fds(
+                            "/", argv, env,
+                            G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDOUT_TO_DEV_NULL |
+                                            G_SPAWN_STDERR_TO_DEV_NULL,
+                            become, user, theirs,
+                            /* stdout_fd= */ -1,
+                            /* stderr_fd= */ -1,
+                            /* source_fds= */ NULL,
+                            /* target_fds= */ NULL,
+                            /* n_fds= */ 0, &pid,
+                            /* stdin_pipe_out= */ NULL,
+                            /* stdout_pipe_out= */ NULL,
+                            /* stderr_pipe_out= */ NULL, &ours)) {
+                fail(error, user->uid, ours->message);
+                return false;
+        }
+        helper->pidfd = (int) syscall(SYS_pidfd_open, pid, 0);
+        (void) g_child_watch_add(pid, on_reaped, NULL);
+        return true;
+}
+
+static GVariant *unit_properties(const char *program, uid_t uid) {
+        g_autofree char *user = g_strdup_printf("%u", uid);
+        g_autofree char *description = g_strdup_printf("Files of virtual machines of uid %u", uid);
+        GVariantBuilder list;
+
+        g_variant_builder_init(&list, G_VARIANT_TYPE("a(sv)"));
+        g_variant_builder_add(&list, "(sv)", "Description", g_variant_new_string(description));
+        g_variant_builder_add(&list, "(sv)", "Slice", g_variant_new_string("chv.slice"));
+        g_variant_builder_add(
+                        &list, "(sv)", "CollectMode", g_variant_new_string("inactive-or-failed"));
+        g_variant_builder_add(&list, "(sv)", "User", g_variant_new_string(user));
+        g_variant_builder_add(
+                        &list, "(sv)", "RuntimeMaxUSec",
+                        g_variant_new_uint64((guint64) MAX_LIFE_S * G_USEC_PER_SEC));
+        g_variant_builder_add(
+                        &list, "(sv)", "StandardInputFileDescriptor", g_variant_new_handle(0));
+        g_variant_builder_add(&list, "(sv)", "StandardOutput", g_variant_new_string("null"));
+        g_variant_builder_add(&list, "(sv)", "StandardError", g_variant_new_string("null"));
+        g_variant_builder_add(
+                        &list, "(sv)", "ExecStart",
+                        g_variant_new_parsed("[(%s, [%s], false)]", program, program));
+        return g_variant_builder_end(&list);
+}
+
+/* *ret_absent: there is no systemd. */
+static bool
+start_unit(ChvdHelper *helper,
+           GDBusConnection *bus,
+           const char *program,
+           const User *user,
+           int theirs,
+           GCancellable *cancellable,
+           bool *ret_absent,
+           GError **error) {
+        static gint last; /* atomic */
+        g_autofree char *unit = g_strdup_printf(
+                        "chvd-open-%d-%d.service", getpid(), g_atomic_int_add(&last, 1));
+        g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
+        g_autoptr(GVariant) reply = NULL;
+        g_autoptr(GError) ours = NULL;
+
+        *ret_absent = false;
+        if (g_unix_fd_list_append(list, theirs, &ours) >= 0)
+                reply = g_dbus_connection_call_with_unix_fd_list_sync(
+                                bus, SYSTEMD, SYSTEMD_MANAGER, "StartTransientUnit",
+                                g_variant_new("(ss@a(sv)a(sa(sv)))", unit, "fail",
+                                              unit_properties(program, user->uid), NULL),
+                                G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NO_AUTO_START,
+                                /* timeout_msec= */ -1, list,
+                                /* out_fd_list= */ NULL, cancellable, &ours);
+        if (reply) {
+                helper->unit = g_steal_pointer(&unit);
+                helper->bus = g_object_ref(bus);
+                return true;
+        }
+        if (g_error_matches(ours, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+                g_propagate_error(error, g_steal_pointer(&ours));
+                return false;
+        }
+        *ret_absent = g_error_matches(ours, G_DBUS_ERROR, G_DBUS_ERROR_SERVICE_UNKNOWN) ||
+                      g_error_matches(ours, G_DBUS_ERROR, G_DBUS_ERROR_NAME_HAS_NO_OWNER);
+        (void) g_dbus_error_strip_remote_error(ours);
+        fail(error, user->uid, ours->message);
+        return false;
+}
+
+static bool
+start(ChvdHelper *helper,
+      GDBusConnection *bus,
+      const char *program,
+      uid_t uid,
+      int theirs,
+      GCancellable *cancellable,
+      GError **error) {
+        g_autoptr(GError) refused = NULL;
+        g_auto(User) user = { 0 };
+        bool absent = true;
+
+        if (!find_user(&user, uid, error))
+                return false;
+        if (bus && start_unit(helper, bus, program, &user, theirs, cancellable, &absent, &refused))
+                return true;
+        if (absent)
+                return start_child(helper, program, &user, theirs, error);
+        if (!user.known) {
+                g_clear_error(&refused);
+                fail(&refused, uid, "it has no entry in the database of users");
+        }
+        g_propagate_error(error, g_steal_pointer(&refused));
+        return false;
+}
+
+ChvdHelper *chvd_helper_start(
+                GDBusConnection *bus,
+                const char *program,
+                uid_t uid,
+                GCancellable *cancellable,
+                GError **error) {
+        ChvdHelper *helper;
+        chv_autofd theirs = -1;
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+                fail(error, uid, g_strerror(errno));
+                return NULL;
+        }
+        theirs = pair[1];
+        helper = g_new0(ChvdHelper, 1);
+        helper->socket = pair[0];
+        helper->pidfd = -1;
+        if (!start(helper, bus, program, uid, theirs, cancellable, error)) {
+                chvd_helper_end(helper, /* kill= */ false);
+                return NULL;
+        }
+        return helper;
+}
+
+int chvd_helper_socket(const ChvdHelper *helper) {
+        return helper->socket;
+}
+
+void chvd_helper_end(ChvdHelper *helper, bool kill) {
+        (void) close(helper->socket);
+        if (helper->pidfd >= 0 && kill)
+                (void) syscall(SYS_pidfd_send_signal, helper->pidfd, SIGKILL, NULL, 0);
+        chv_fd_closep(&helper->pidfd);
+        if (helper->unit && kill)
+                g_dbus_connection_call(
+                                helper->bus, SYSTEMD, SYSTEMD_MANAGER, "KillUnit",
+                                g_variant_new("(ssi)", helper->unit, "all", SIGKILL),
+                                /* reply_type= */ NULL, G_DBUS_CALL_FLAGS_NO_AUTO_START,
+                                /* timeout_msec= */ -1,
+                                /* cancellable= */ NULL,
+                                /* callback= */ NULL,
+                                /* user_data= */ NULL);
+        g_clear_object(&helper->bus);
+        g_free(helper->unit);
+        g_free(helper);
+}
