@@ -42,6 +42,8 @@ static const OptionInfo infos[] = {
         { "delay", 0, "SECONDS", false, false, "let the next one wait so long" },
         { "command-line", 0, NULL, false, false, "read Cloud Hypervisor's options behind --" },
         { "lines", 'l', "COUNT", false, false, "stop after so many events" },
+        { "interval", 'i', "SECONDS", false, false, "show new figures so often" },
+        { "count", 'C', "COUNT", false, false, "stop after so many samples" },
 };
 
 const OptionInfo *option_infos(size_t *ret_n) {
@@ -127,6 +129,10 @@ static bool take_option(Options *options, const char *name, const char *value, G
                 return take_number(name, value, &options->delay, &options->has_delay, error);
         else if (strcmp(name, "lines") == 0)
                 return take_count(name, value, &options->lines, error);
+        else if (strcmp(name, "interval") == 0)
+                return take_count(name, value, &options->interval, error);
+        else if (strcmp(name, "count") == 0)
+                return take_count(name, value, &options->count, error);
         else {
                 char **text = strcmp(name, "host") == 0      ? &options->host
                               : strcmp(name, "address") == 0 ? &options->address

@@ -38,7 +38,9 @@ typedef struct {
         int timeout; /* seconds; 0: none */
         bool command_line, has_order, has_delay;
         int order, delay;
-        int lines; /* events to show; 0: all */
+        int lines;    /* events to show; 0: all */
+        int count;    /* samples to show; 0: no end */
+        int interval; /* seconds; 0: the usual */
         char *name;
         char *config_file;
         GPtrArray *config_options; /* section, value, section, value … */
@@ -78,6 +80,7 @@ ExitStatus cmd_list(Options *options, Bus *bus);
 ExitStatus cmd_info(Options *options, Bus *bus);
 ExitStatus cmd_counters(Options *options, Bus *bus);
 ExitStatus cmd_console(Options *options, Bus *bus);
+ExitStatus cmd_top(Options *options, Bus *bus);
 ExitStatus cmd_monitor(Options *options, Bus *bus);
 ExitStatus cmd_autostart(Options *options, Bus *bus);
 ExitStatus cmd_crash_policy(Options *options, Bus *bus);

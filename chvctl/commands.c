@@ -37,6 +37,8 @@ static const Command table[] = {
         { "counters", "NAME...", "show what devices have done", NULL, 1, -1, false, cmd_counters },
         { "console", "NAME [serial|console|debug_console]", "attach to a console",
           "read-only no-replay force", 1, 2, false, cmd_console },
+        { "top", "[NAME...]", "show what running virtual machines do, again and again",
+          "interval count", 0, -1, false, cmd_top },
         { "monitor", "[NAME...]", "show events as they happen", "lines timeout", 0, -1, false,
           cmd_monitor },
         { "check", "[FILE] [OPTION]...", "check a configuration", "config offline", 0, 1, true,

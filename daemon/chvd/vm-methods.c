@@ -13,6 +13,7 @@
 #include "daemon/chvd/gate.h"
 #include "daemon/chvd/opener.h"
 #include "daemon/chvd/options.h"
+#include "daemon/chvd/usage.h"
 #include "daemon/chvd/vm-private.h"
 #include "daemon/chvd/vm-run.h"
 #include "dbus/error.h"
@@ -260,10 +261,36 @@ on_nmi(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, Ch
         return pass_on(vm, invocation, options, CHV_VM_VERB_NMI, "Nmi", "()", CHV_VM_STATE_INVALID);
 }
 
+static void on_counters(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
+        g_autoptr(Pending) pending = data;
+        ChvdVm *vm = pending->vm;
+        g_autoptr(GVariant) counters = NULL;
+        ChvdUsage usage;
+        bool known;
+
+        if (error)
+                return g_dbus_method_invocation_return_gerror(pending->invocation, error);
+        counters = g_variant_get_child_value(reply, 0);
+        known = chvd_usage_read(
+                        (pid_t) chv_vm_get_worker_pid(vm->skeleton), chvd_vm_name(vm), &usage);
+        g_dbus_method_invocation_return_value(
+                        pending->invocation,
+                        g_variant_new("(@a{sa{st}})",
+                                      chvd_usage_add(counters, known ? &usage : NULL)));
+}
+
 static gboolean
 on_get_counters(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
-        return pass_on(vm, invocation, options, CHV_VM_VERB_COUNTERS, "GetCounters", "(a{sa{st}})",
-                       CHV_VM_STATE_INVALID);
+        g_autoptr(GError) error = NULL;
+
+        if (!admit_to_worker(vm, options, no_options, CHV_VM_VERB_COUNTERS, &error))
+                return refuse(invocation, error);
+        chvd_worker_call(
+                        vm->worker, "GetCounters",
+                        /* parameters= */ NULL, "(a{sa{st}})",
+                        /* fds= */ NULL,
+                        /* timeout_ms= */ -1, on_counters, pending_new(vm, invocation));
+        return true;
 }
 
 static gboolean

@@ -31,6 +31,9 @@ case $all in
 esac
 has_state vm running || fail "state $(property vm State)"
 
+as alice chvctl top --count 1 --no-legend | grep -q '^vm  *running  *1  *-  *-  *-  *-  *-  *-$' || fail "alice sees what root's VM does"
+chvctl top --count 1 --no-legend | grep -q '^vm  *running  *1  *[0-9.]*  *[0-9.]*[KMG]  *[0-9]' || fail "root does not"
+
 # Files are opened as her, who may not enter /guest.
 mkdir -p /srv/guest
 mount --bind /guest/6.12 /srv/guest

@@ -272,6 +272,12 @@ on_delete(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options,
 
 static gboolean
 on_counters(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, Vm *vm) {
+        if (g_str_equal(chv_vm_get_name(vm->skeleton), "secret")) {
+                note(vm->owner, "counters-refused");
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_ACCESS_DENIED, "not for you");
+                return TRUE;
+        }
         if (allowed(vm, invocation, CHV_VM_VERB_COUNTERS))
                 chv_vm_complete_get_counters(
                                 skeleton, invocation,

@@ -307,6 +307,27 @@ static void test_monitor(Fixture *f, gconstpointer data) {
         g_assert_true(g_str_has_prefix(json.out, "{\"vm\":\"a\",\"timestamp\":"));
 }
 
+/* What is refused is not asked for again and again. */
+static void test_top_refused(Fixture *f, gconstpointer data) {
+        g_autofree char *calls = NULL;
+        g_auto(Run) run = { 0 };
+        unsigned n = 0;
+
+        expect("create secret --kernel /k", 0, NULL, NULL);
+        expect("start secret", 0, NULL, NULL);
+        g_free(stand_in_calls(f->stand_in));
+        run = chvctl("top --count 3 --interval 1 --no-legend", NULL);
+        g_assert_cmpint(run.status, ==, 0);
+        g_assert_cmpstr(run.out, ==,
+                        "secret  running  1  -  -  -  -  -  -\n\n"
+                        "secret  running  1  -  -  -  -  -  -\n\n"
+                        "secret  running  1  -  -  -  -  -  -\n");
+        calls = stand_in_calls(f->stand_in);
+        for (const char *p = calls; (p = strstr(p, "counters-refused")); p++)
+                n++;
+        g_assert_cmpuint(n, ==, 1);
+}
+
 static void test_console_pipe(Fixture *f, gconstpointer data) {
         g_auto(Run) run = { 0 }, watch = { 0 };
 
@@ -551,6 +572,7 @@ int main(int argc, char **argv) {
         ADD("agent", test_agent);
         ADD("configuration", test_configuration);
         ADD("monitor", test_monitor);
+        ADD("top-refused", test_top_refused);
         ADD("console/pipe", test_console_pipe);
         ADD("console/terminal", test_console_terminal);
         ADD("run", test_run);
