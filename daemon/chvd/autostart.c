@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * VMs that start with the service: in the order of their numbers and then of their names, each when the one before has
+ * VMs that start with the host: in the order of their numbers and then of their names, each when the one before has
  * started or failed to, and its delay is over. A failure is told as that of any start is, and is no reason not to start
  * the others. A VM that somebody has started, deleted or is changing meanwhile is passed over.
  */
@@ -20,6 +20,7 @@ struct ChvdAutostart {
         GPtrArray *names;
         unsigned next;
         ChvdAutostartFind find;
+        void (*done)(gpointer data);
         gpointer data;
         guint timer;
         unsigned delay; /* of the one under way */
@@ -41,8 +42,20 @@ static int compare(gconstpointer a, gconstpointer b) {
 
 static gboolean on_time(gpointer data);
 
+static gboolean on_done(gpointer data) {
+        ChvdAutostart *autostart = data;
+
+        autostart->timer = 0;
+        autostart->done(autostart->data);
+        return G_SOURCE_REMOVE;
+}
+
 static void go_on(ChvdAutostart *autostart, unsigned delay_s) {
-        if (autostart->find && autostart->next < autostart->names->len)
+        if (!autostart->find)
+                return;
+        if (autostart->next == autostart->names->len)
+                autostart->timer = g_idle_add(on_done, autostart);
+        else
                 autostart->timer = delay_s > 0 ? chvd_timer_new(delay_s, on_time, autostart)
                                                : g_idle_add(on_time, autostart);
 }
@@ -77,13 +90,18 @@ static gboolean on_time(gpointer data) {
         return G_SOURCE_REMOVE;
 }
 
-ChvdAutostart *chvd_autostart_new(const GPtrArray *vms, ChvdAutostartFind find, gpointer data) {
+ChvdAutostart *chvd_autostart_new(
+                const GPtrArray *vms,
+                ChvdAutostartFind find,
+                void (*done)(gpointer data),
+                gpointer data) {
         ChvdAutostart *autostart = g_new0(ChvdAutostart, 1);
         g_autoptr(GPtrArray) chosen = g_ptr_array_new();
 
         autostart->refs = 1;
         autostart->names = g_ptr_array_new_with_free_func(g_free);
         autostart->find = find;
+        autostart->done = done;
         autostart->data = data;
         for (unsigned i = 0; i < vms->len; i++)
                 if (chvd_vm_policy(g_ptr_array_index(vms, i))->autostart)

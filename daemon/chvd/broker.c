@@ -164,6 +164,12 @@ void chvd_resources_free(ChvdResources *resources) {
                 (void) chvd_resources_release(resources, /* done= */ NULL, /* data= */ NULL);
 }
 
+void chvd_resources_abandon(ChvdResources *resources) {
+        g_array_set_size(resources->made, 0);
+        g_array_set_size(resources->locked, 0);
+        chvd_resources_free(resources);
+}
+
 const ChvdFdSet *chvd_resources_fds(const ChvdResources *resources) {
         return resources->fds;
 }

@@ -32,6 +32,8 @@ bool chvd_resources_release(ChvdResources *resources, void (*done)(gpointer data
 /* The same, and nobody waits for it. */
 void chvd_resources_free(ChvdResources *resources);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdResources, chvd_resources_free)
+/* Frees them and undoes nothing: the run goes on without us. */
+void chvd_resources_abandon(ChvdResources *resources);
 
 /* Opens everything in a thread, as host files can take their time: paths with the rights of `owner`, interfaces and KVM with ours. When cancelled it
  * returns at once, and what is opened afterwards is released. */

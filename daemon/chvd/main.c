@@ -3,8 +3,11 @@
 
 /*
  * chvd: the service. Connects to its bus, exports the object tree, takes the name and says that it is ready, in that
- * order, so that nobody sees half of it. Ends when told to, when the name is taken over, or when the bus goes: VMs are
- * powered off first; a second signal makes that quick.
+ * order, so that nobody sees half of it. VMs that run are found again before anybody sees anything. Ends when told to, when the name is taken over, or when the bus goes: VMs go
+ * on, for the next chvd to find, or are powered off first if the signal was SIGINT; a second signal makes that quick.
+ *
+ * Who has the lock of the runtime folder has the VMs. One that replaces another takes the name first and then waits for
+ * the lock, which the other gives up when it has let go of its VMs.
  */
 
 #include "config.h"
@@ -13,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "daemon/chvd/authority.h"
 #include "daemon/chvd/conf.h"
@@ -22,8 +26,13 @@
 #include "daemon/chvd/manager.h"
 #include "daemon/chvd/notify.h"
 #include "daemon/chvd/quota.h"
+#include "daemon/chvd/runtime.h"
 #include "daemon/chvd/store-queue.h"
 #include "daemon/chvd/vm-run.h"
+#include "dbus/error.h"
+
+#define LOCK_MS 20
+#define LOCK_PATIENCE_MS 20000 /* with one that hangs */
 
 typedef struct {
         gboolean session, system, replace, version;
@@ -39,7 +48,11 @@ typedef struct {
         ChvdNotify *notify;
         ChvdConf conf;
         const char *config_dir;
-        bool replaces; /* another chvd may have changed the store until the name was ours */
+        const char *runtime_dir;
+        int lock; /* of the runtime folder; -1: not ours, or there is none */
+        unsigned lock_timer, lock_tries;
+        bool replaces, loaded, begun;
+        GBusNameOwnerFlags flags;
         unsigned owner_id;
         bool stopping;
         int status;
@@ -62,8 +75,24 @@ static void stop(Program *program, int status) {
                         program);
 }
 
-static gboolean on_terminate(gpointer data) {
+static gboolean on_interrupt(gpointer data) {
         stop(data, EXIT_SUCCESS);
+        return G_SOURCE_CONTINUE;
+}
+
+static void leave(Program *program, int status) {
+        program->status = MAX(program->status, status);
+        if (program->stopping) {
+                on_stopped(program);
+                return;
+        }
+        program->stopping = true;
+        chvd_notify_stopping(program->notify);
+        chvd_manager_leave(program->manager, on_stopped, program);
+}
+
+static gboolean on_terminate(gpointer data) {
+        leave(data, EXIT_SUCCESS);
         return G_SOURCE_CONTINUE;
 }
 
@@ -98,16 +127,7 @@ static void on_changed(gpointer data) {
         chvd_notify_status(program->notify, defined, running);
 }
 
-static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer data) {
-        Program *program = data;
-
-        g_debug("own %s", name);
-        if (program->replaces)
-                chvd_manager_load(program->manager);
-        program->replaces = false;
-        chvd_manager_begin(program->manager);
-        chvd_notify_ready(program->notify);
-}
+static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer data);
 
 static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) {
         Program *program = data;
@@ -119,7 +139,60 @@ static void on_name_lost(GDBusConnection *bus, const char *name, gpointer data) 
         g_message("%s is not ours%s", name,
                   bus ? ": another chvd has it, or the policy of the bus forbids it"
                       : ": the bus is gone");
-        stop(program, EXIT_FAILURE);
+        leave(program, EXIT_FAILURE);
+}
+
+static void own_name(Program *program) {
+        program->owner_id = g_bus_own_name_on_connection(
+                        program->bus, CHVD_BUS_NAME, program->flags, on_name_acquired, on_name_lost,
+                        program,
+                        /* user_data_free_func= */ NULL);
+}
+
+static void begin(Program *program) {
+        program->begun = true;
+        chvd_manager_begin(program->manager);
+        chvd_notify_ready(program->notify);
+}
+
+static void on_loaded(gpointer data) {
+        Program *program = data;
+
+        if (program->stopping)
+                return;
+        program->loaded = true;
+        g_dbus_object_manager_server_set_connection(program->context.objects, program->bus);
+        if (program->replaces)
+                begin(program);
+        else
+                own_name(program);
+}
+
+/* The one before lets go of its VMs first. */
+static gboolean on_lock_time(gpointer data) {
+        Program *program = data;
+        g_autoptr(GError) error = NULL;
+
+        program->lock = chvd_runtime_lock(program->runtime_dir, &error);
+        if (program->lock < 0 && g_error_matches(error, CHV_ERROR, CHV_ERROR_BUSY) &&
+            ++program->lock_tries * LOCK_MS < LOCK_PATIENCE_MS && !program->stopping)
+                return G_SOURCE_CONTINUE;
+        if (program->lock < 0)
+                g_message("%s", error->message);
+        program->lock_timer = 0;
+        if (!program->stopping)
+                chvd_manager_load(program->manager, on_loaded, program);
+        return G_SOURCE_REMOVE;
+}
+
+static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer data) {
+        Program *program = data;
+
+        g_debug("own %s", name);
+        if (program->loaded && !program->begun)
+                begin(program);
+        else if (!program->loaded && !program->lock_timer)
+                program->lock_timer = g_timeout_add(LOCK_MS, on_lock_time, program);
 }
 
 static GDBusConnection *connect_to_bus(const Options *options, GError **error) {
@@ -146,12 +219,26 @@ static GDBusConnection *connect_to_bus(const Options *options, GError **error) {
 }
 
 static bool set_up(Program *program, const Options *options, GError **error) {
-        GBusNameOwnerFlags flags = G_BUS_NAME_OWNER_FLAGS_ALLOW_REPLACEMENT |
-                                   G_BUS_NAME_OWNER_FLAGS_DO_NOT_QUEUE;
+        g_autoptr(GError) unlocked = NULL;
 
         program->bus = connect_to_bus(options, error);
-        if (!program->bus)
+        if (!program->bus) {
+                g_prefix_error(error, "connecting to the bus: ");
                 return false;
+        }
+        program->runtime_dir = options->runtime_dir;
+        program->replaces = options->replace;
+        program->flags = G_BUS_NAME_OWNER_FLAGS_ALLOW_REPLACEMENT |
+                         G_BUS_NAME_OWNER_FLAGS_DO_NOT_QUEUE |
+                         (options->replace ? G_BUS_NAME_OWNER_FLAGS_REPLACE : 0);
+        if (!program->replaces)
+                program->lock = chvd_runtime_lock(program->runtime_dir, &unlocked);
+        if (g_error_matches(unlocked, CHV_ERROR, CHV_ERROR_BUSY)) {
+                g_propagate_error(error, g_steal_pointer(&unlocked));
+                return false;
+        }
+        if (unlocked)
+                g_message("no VM can be started: %s", unlocked->message);
         g_dbus_connection_set_exit_on_close(program->bus, false);
         chvd_inbox_attach(program->bus);
         program->context = (ChvdContext){
@@ -173,20 +260,17 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         program->context.store = chvd_store_queue_new(program->store);
         program->manager = chvd_manager_new(&program->context);
         chvd_manager_watch(program->manager, on_changed, program);
-        program->replaces = options->replace;
-        chvd_manager_load(program->manager);
-        g_dbus_object_manager_server_set_connection(program->context.objects, program->bus);
-        if (options->replace)
-                flags |= G_BUS_NAME_OWNER_FLAGS_REPLACE;
-        program->owner_id = g_bus_own_name_on_connection(
-                        program->bus, CHVD_BUS_NAME, flags, on_name_acquired, on_name_lost, program,
-                        /* user_data_free_func= */ NULL);
+        if (program->replaces)
+                own_name(program);
+        else
+                chvd_manager_load(program->manager, on_loaded, program);
         return true;
 }
 
 static void tear_down(Program *program) {
         if (program->owner_id)
                 g_bus_unown_name(program->owner_id);
+        g_clear_handle_id(&program->lock_timer, g_source_remove);
         chvd_manager_free(program->manager);
         g_clear_object(&program->context.objects);
         chvd_authority_free(program->context.authority);
@@ -199,6 +283,9 @@ static void tear_down(Program *program) {
         g_clear_object(&program->bus);
         chvd_notify_free(program->notify);
         g_clear_pointer(&program->loop, g_main_loop_unref);
+        /* Who waits for it finds all that we have done. */
+        if (program->lock >= 0)
+                (void) close(program->lock);
 }
 
 static int run(const Options *options) {
@@ -206,17 +293,18 @@ static int run(const Options *options) {
         Program program = {
                 .loop = g_main_loop_new(/* context= */ NULL, /* is_running= */ false),
                 .notify = chvd_notify_new(),
+                .lock = -1,
                 .status = EXIT_SUCCESS,
         };
 
         if (!set_up(&program, options, &error)) {
-                g_printerr("chvd: connecting to the bus: %s\n", error->message);
+                g_printerr("chvd: %s\n", error->message);
                 tear_down(&program);
                 return EXIT_FAILURE;
         }
         (void) g_unix_signal_add(SIGHUP, on_hangup, &program);
         (void) g_unix_signal_add(SIGTERM, on_terminate, &program);
-        (void) g_unix_signal_add(SIGINT, on_terminate, &program);
+        (void) g_unix_signal_add(SIGINT, on_interrupt, &program);
         g_main_loop_run(program.loop);
         tear_down(&program);
         return program.status;

@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "daemon/chvd/adopt.h"
 #include "daemon/chvd/authority.h"
 #include "daemon/chvd/autostart.h"
 #include "daemon/chvd/gate.h"
@@ -23,6 +24,7 @@
 #include "daemon/chvd/options.h"
 #include "daemon/chvd/path.h"
 #include "daemon/chvd/quota.h"
+#include "daemon/chvd/runtime.h"
 #include "daemon/chvd/store-queue.h"
 #include "daemon/chvd/vm-run.h"
 #include "daemon/chvd/vm.h"
@@ -36,7 +38,13 @@ struct ChvdManager {
         GHashTable *vms;    /* name → ChvdVm, which owns itself */
         GHashTable *taken;  /* names that no VM has and none may take → why */
         GHashTable *broken; /* name → what is wrong with its record */
+        GHashTable *found;  /* name → ChvdRecord, while runs are adopted */
+        GHashTable *over; /* name → whether it is to be started again: VMs whose runs ended while nobody watched */
+        ChvdAdoption *adoption;
+        void (*loaded)(gpointer data); /* of chvd_manager_load() */
+        gpointer loaded_data;
         ChvdAutostart *autostart;
+        bool leaving; /* what runs goes on */
         guint stop_check;
         void (*changed)(gpointer data); /* of chvd_manager_watch() */
         gpointer changed_data;
@@ -106,6 +114,14 @@ static gboolean refuse(GDBusMethodInvocation *invocation, const GError *error) {
         return true;
 }
 
+/* Without us as it does with us. */
+static bool goes_on(ChvdVm *vm) {
+        ChvVmState state = chvd_vm_state(vm);
+
+        return state == CHV_VM_STATE_RUNNING || state == CHV_VM_STATE_PAUSED ||
+               state == CHV_VM_STATE_FAILED;
+}
+
 /* Neither a VM nor an answer that waits for the disk. */
 static bool is_busy(ChvdManager *manager) {
         GHashTableIter iter;
@@ -115,7 +131,7 @@ static bool is_busy(ChvdManager *manager) {
                 return true;
         g_hash_table_iter_init(&iter, manager->vms);
         while (g_hash_table_iter_next(&iter, NULL, &vm))
-                if (chvd_vm_has_run(vm))
+                if (chvd_vm_has_run(vm) && !(manager->leaving && goes_on(vm)))
                         return true;
         return false;
 }
@@ -467,61 +483,162 @@ on_vm_rename(gpointer data, ChvdVm *vm, const char *name, GDBusMethodInvocation 
                         g_steal_pointer(&renaming));
 }
 
+static void add_broken(ChvdManager *manager, const char *name, char *why) {
+        chvd_log(CHVD_LOG_BROKEN, name, /* uuid= */ NULL, "VM '%s': %s", name, why);
+        (void) g_hash_table_insert(manager->broken, g_strdup(name), why);
+}
+
+/* From a record of whatever kind. NULL: it can't be used. */
+static ChvdDefinition *define(ChvdManager *manager, const char *name, const ChvdRecord *record) {
+        g_autoptr(GVariant) no_fds = g_variant_ref_sink(g_variant_new("a{sh}", NULL));
+        g_autoptr(GError) error = NULL;
+        ChvdDefinition *definition =
+                        chvd_definition_new(name, record->config, no_fds, /* list= */ NULL, &error);
+
+        if (!definition)
+                add_broken(manager, name,
+                           g_strdup_printf("its definition can't be used: %s", error->message));
+        else if (g_variant_n_children(record->given) > 0)
+                g_variant_get_child(record->given, 0, "s", &definition->lost);
+        return definition;
+}
+
+static ChvdVm *
+add_recorded(ChvdManager *manager,
+             const char *name,
+             const ChvdRecord *record,
+             ChvdVmOrigin origin) {
+        g_autoptr(ChvdDefinition) definition = define(manager, name, record);
+
+        if (!definition)
+                return NULL;
+        origin.owner = record->owner;
+        origin.created = record->created;
+        chvd_quota_charge_again(manager->context->quota, CHVD_CHARGE_VM, record->owner);
+        return add_vm(manager, definition, &origin);
+}
+
 static void
 on_found(gpointer data, const char *name, const ChvdRecord *record, const GError *error) {
         ChvdManager *manager = data;
-        g_autoptr(GVariant) no_fds = g_variant_ref_sink(g_variant_new("a{sh}", NULL));
-        g_autoptr(ChvdDefinition) definition = NULL;
-        g_autoptr(GError) reason = NULL;
 
         if (record)
-                definition = chvd_definition_new(
-                                name, record->config, no_fds, /* list= */ NULL, &reason);
+                (void) g_hash_table_insert(
+                                manager->found, g_strdup(name), chvd_record_copy(record));
         else
-                reason = g_error_copy(error);
-        if (!definition) {
-                char *why = g_strdup_printf(
-                                "its stored definition can't be used: %s%s%s",
-                                error ? ""
-                                      : chvd_store_dir(chvd_store_queue_store(
-                                                        manager->context->store)),
-                                error ? "" : ": ", reason ? reason->message : "unknown");
-
-                chvd_log(CHVD_LOG_BROKEN, name, /* uuid= */ NULL, "VM '%s': %s", name, why);
-                (void) g_hash_table_insert(manager->broken, g_strdup(name), why);
-                return;
-        }
-        if (g_variant_n_children(record->given) > 0)
-                g_variant_get_child(record->given, 0, "s", &definition->lost);
-        chvd_quota_charge_again(manager->context->quota, CHVD_CHARGE_VM, record->owner);
-        (void) add_vm(manager, definition,
-                      &(ChvdVmOrigin){
-                                      .owner = record->owner,
-                                      .created = record->created,
-                                      .policy = record->policy,
-                                      .stored = true,
-                                      .has_run = record->has_run,
-                                      .state = record->has_run ? CHV_VM_STATE_SHUTDOWN
-                                                               : CHV_VM_STATE_CREATED,
-                      });
+                add_broken(manager, name,
+                           g_strdup_printf("its stored definition can't be used: %s",
+                                           error ? error->message : "unknown"));
 }
 
-void chvd_manager_load(ChvdManager *manager) {
+/* What is stored holds for what can change while a machine runs, the run's record for what it runs with. */
+static void on_adopted(gpointer data, const char *name, const ChvdAdopted *adopted) {
+        ChvdManager *manager = data;
+        const ChvdRun *run = adopted->run;
+        const ChvdRecord *stored = g_hash_table_lookup(manager->found, name);
+        bool was_start = run->phase == CHVD_RUN_STARTING && !adopted->worker;
+        ChvdVm *vm = add_recorded(
+                        manager, name, adopted->worker || !stored ? run->record : stored,
+                        (ChvdVmOrigin){
+                                        .transient = run->transient && !stored,
+                                        .policy = stored ? stored->policy : run->record->policy,
+                                        .stored = stored,
+                                        .has_run = stored ? stored->has_run : !was_start,
+                                        .state = adopted->state,
+                                        .reason = adopted->reason,
+                        });
+
+        (void) g_hash_table_remove(manager->found, name);
+        if (vm && adopted->worker)
+                chvd_vm_adopt(vm, adopted);
+        else if (vm)
+                (void) g_hash_table_insert(
+                                manager->over, g_strdup(name), GINT_TO_POINTER(run->restart));
+        else if (adopted->worker)
+                chvd_worker_abandon(adopted->worker);
+}
+
+static void on_broken_run(gpointer data, const char *name, const GError *error) {
+        ChvdManager *manager = data;
+
+        (void) g_hash_table_remove(manager->found, name);
+        add_broken(manager, name,
+                   g_strdup_printf("%s/vm/%s/run: %s; it may be running",
+                                   manager->context->runtime_dir, name, error->message));
+}
+
+/* What is left has no run. */
+static void on_all_adopted(gpointer data) {
+        ChvdManager *manager = data;
+        const ChvdRecord *record;
+        GHashTableIter iter;
+        const char *name;
+
+        g_clear_pointer(&manager->adoption, chvd_adoption_free);
+        g_hash_table_iter_init(&iter, manager->found);
+        while (g_hash_table_iter_next(&iter, (gpointer *) &name, (gpointer *) &record))
+                (void) add_recorded(
+                                manager, name, record,
+                                (ChvdVmOrigin){
+                                                .policy = record->policy,
+                                                .stored = true,
+                                                .has_run = record->has_run,
+                                                .state = record->has_run ? CHV_VM_STATE_SHUTDOWN
+                                                                         : CHV_VM_STATE_CREATED,
+                                });
+        g_hash_table_remove_all(manager->found);
+        manager->loaded(manager->loaded_data);
+}
+
+static const ChvdAdoptionOps adoption_ops = {
+        .adopted = on_adopted,
+        .broken = on_broken_run,
+        .done = on_all_adopted,
+};
+
+void chvd_manager_load(ChvdManager *manager, void (*done)(gpointer data), gpointer data) {
         ChvdStore *store = chvd_store_queue_store(manager->context->store);
-        g_autoptr(GPtrArray) vms = all_vms(manager);
         g_autoptr(GError) error = NULL;
 
-        for (unsigned i = 0; i < vms->len; i++)
-                chvd_vm_remove(g_ptr_array_index(vms, i));
-        g_hash_table_remove_all(manager->broken);
+        manager->loaded = done;
+        manager->loaded_data = data;
         if (!chvd_store_load(store, on_found, manager, &error))
                 g_message("no definitions are loaded: %s", error->message);
+        manager->adoption = chvd_adoption_new(manager->context, &adoption_ops, manager);
 }
 
 static ChvdVm *find_vm(gpointer data, const char *name) {
         ChvdManager *manager = data;
 
         return g_hash_table_lookup(manager->vms, name);
+}
+
+static void on_autostarted(gpointer data) {
+        ChvdManager *manager = data;
+
+        chvd_runtime_set_up(manager->context->runtime_dir);
+}
+
+/* Its run ended while nobody watched: what would have followed follows now. */
+static void go_on(ChvdVm *vm, bool restart) {
+        g_autoptr(GError) error = NULL;
+
+        chvd_vm_event(vm, "stopped",
+                      g_variant_new_parsed(
+                                      "{'state': <%s>, 'reason': <%s>}",
+                                      chv_vm_state_to_string(chvd_vm_state(vm)),
+                                      chvd_vm_state_reason(vm)));
+        if (restart && chvd_vm_state(vm) == CHV_VM_STATE_SHUTDOWN &&
+            chvd_vm_start(vm, chvd_vm_owner(vm), /* paused= */ false, CHVD_START_TIMEOUT_S,
+                          /* done= */ NULL, /* data= */ NULL, /* ret_job= */ NULL, &error))
+                return;
+        if (error)
+                g_message("VM '%s' is not started again: %s", chvd_vm_name(vm), error->message);
+        if (chvd_vm_state(vm) == CHV_VM_STATE_FAILED &&
+            chvd_vm_policy(vm)->crash == CHVD_CRASH_RESTART)
+                chvd_vm_crash_restart(vm);
+        else
+                chvd_vm_settle(vm);
 }
 
 void chvd_manager_begin(ChvdManager *manager) {
@@ -540,8 +657,12 @@ void chvd_manager_begin(ChvdManager *manager) {
                                                 "{'name': <%s>, 'message': <%s>}",
                                                 (const char *) name, (const char *) why));
         }
-        g_clear_pointer(&manager->autostart, chvd_autostart_free);
-        manager->autostart = chvd_autostart_new(vms, find_vm, manager);
+        g_hash_table_iter_init(&iter, manager->over);
+        while (g_hash_table_iter_next(&iter, &name, &why))
+                go_on(g_hash_table_lookup(manager->vms, name), why != NULL);
+        g_hash_table_remove_all(manager->over);
+        if (!chvd_runtime_is_up(manager->context->runtime_dir))
+                manager->autostart = chvd_autostart_new(vms, find_vm, on_autostarted, manager);
 }
 
 static gboolean
@@ -619,6 +740,9 @@ ChvdManager *chvd_manager_new(ChvdContext *context) {
         manager->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         manager->taken = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         manager->broken = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        manager->found = g_hash_table_new_full(
+                        g_str_hash, g_str_equal, g_free, (GDestroyNotify) chvd_record_free);
+        manager->over = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         chvd_store_queue_on_idle(context->store, on_store_idle, manager);
         manager->skeleton = chvd_gate_new(
                         CHV_TYPE_MANAGER_SKELETON, context->authority, subject, manager);
@@ -644,9 +768,12 @@ void chvd_manager_free(ChvdManager *manager) {
         if (!manager)
                 return;
         g_clear_pointer(&manager->autostart, chvd_autostart_free);
+        g_clear_pointer(&manager->adoption, chvd_adoption_free);
         vms = all_vms(manager);
-        for (unsigned i = 0; i < vms->len; i++)
+        for (unsigned i = 0; i < vms->len; i++) {
+                chvd_vm_abandon(g_ptr_array_index(vms, i));
                 chvd_vm_remove(g_ptr_array_index(vms, i));
+        }
         g_clear_handle_id(&manager->change, g_source_remove);
         g_clear_handle_id(&manager->stop_check, g_source_remove);
         (void) g_dbus_object_manager_server_unexport(manager->context->objects, CHVD_PATH_MANAGER);
@@ -656,7 +783,18 @@ void chvd_manager_free(ChvdManager *manager) {
         g_hash_table_unref(manager->vms);
         g_hash_table_unref(manager->taken);
         g_hash_table_unref(manager->broken);
+        g_hash_table_unref(manager->found);
+        g_hash_table_unref(manager->over);
         g_free(manager);
+}
+
+static GPtrArray *begin_stop(ChvdManager *manager, void (*done)(gpointer data), gpointer data) {
+        manager->context->stopping = true;
+        g_clear_pointer(&manager->autostart, chvd_autostart_free);
+        manager->stopped = done;
+        manager->stopped_data = data;
+        check_stopped_later(manager);
+        return all_vms(manager);
 }
 
 void chvd_manager_stop(
@@ -664,13 +802,22 @@ void chvd_manager_stop(
                 unsigned grace_ms,
                 void (*done)(gpointer data),
                 gpointer data) {
-        g_autoptr(GPtrArray) vms = all_vms(manager);
+        g_autoptr(GPtrArray) vms = begin_stop(manager, done, data);
 
-        manager->context->stopping = true;
-        g_clear_pointer(&manager->autostart, chvd_autostart_free);
-        manager->stopped = done;
-        manager->stopped_data = data;
+        manager->leaving = false;
         for (unsigned i = 0; i < vms->len; i++)
                 chvd_vm_stop(g_ptr_array_index(vms, i), "the service stops", grace_ms);
-        check_stopped_later(manager);
+}
+
+void chvd_manager_leave(ChvdManager *manager, void (*done)(gpointer data), gpointer data) {
+        g_autoptr(GPtrArray) vms = begin_stop(manager, done, data);
+
+        manager->leaving = true;
+        for (unsigned i = 0; i < vms->len; i++) {
+                ChvdVm *vm = g_ptr_array_index(vms, i);
+
+                /* What of it goes on would be ended by the next chvd. */
+                if (chvd_vm_state(vm) == CHV_VM_STATE_STARTING)
+                        chvd_vm_stop(vm, "the service stops", /* grace_ms= */ 0);
+        }
 }

@@ -11,11 +11,11 @@ typedef struct ChvdManager ChvdManager;
 
 /* Exports the manager's object. */
 ChvdManager *chvd_manager_new(ChvdContext *context);
-/* Makes the VMs whose definitions are stored, instead of those that there are. May wait for the disk; nothing may run. */
-void chvd_manager_load(ChvdManager *manager);
-/* The name is ours: tells of definitions that can't be used, and starts what is to start with the service. */
+/* Makes the VMs whose definitions are stored and those that run, and calls done when all are what they were; to be called once. May wait for the disk. */
+void chvd_manager_load(ChvdManager *manager, void (*done)(gpointer data), gpointer data);
+/* The name is ours: tells of definitions that can't be used, goes on with what was interrupted, and starts what is to start with the host. */
 void chvd_manager_begin(ChvdManager *manager);
-/* All VMs have to be stopped. */
+/* VMs that run go on without us. */
 void chvd_manager_free(ChvdManager *manager);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdManager, chvd_manager_free)
 
@@ -30,3 +30,5 @@ void chvd_manager_stop(
                 unsigned grace_ms,
                 void (*done)(gpointer data),
                 gpointer data);
+/* The same, but VMs that run go on; only what is about to start or to stop is brought to its end. */
+void chvd_manager_leave(ChvdManager *manager, void (*done)(gpointer data), gpointer data);

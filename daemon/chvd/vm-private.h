@@ -41,6 +41,9 @@ struct ChvdVm {
         ChvdResources *resources;
         bool releasing; /* its resources are being undone */
         ChvdWorker *worker;
+        bool again;           /* the run under way is the second half of a reboot */
+        bool abandoned;       /* the run goes on without us */
+        int64_t deadline_at;  /* monotonic: of a guest that was asked to power off; 0: none */
         guint deadline;       /* of the start, or of a guest that was asked to power off */
         ChvVmState end_state; /* what the run ends in; INVALID: nobody ended it yet */
         char *end_reason;
@@ -82,8 +85,6 @@ void chvd_vm_change(
                 gpointer data);
 /* The same for its owner, who has been charged. */
 void chvd_vm_change_owner(ChvdVm *vm, uid_t owner, ChvdStored done, gpointer data);
-/* Whatever kept the VM from going may be over: it goes if it is to. */
-void chvd_vm_settle(ChvdVm *vm);
 
 /* vm-charge.c */
 /* CHV_ERROR_LIMIT: nothing is charged. */
@@ -93,9 +94,17 @@ void chvd_vm_charge_run_again(ChvdVm *vm);
 /* Does nothing when nothing is charged. */
 void chvd_vm_release_run(ChvdVm *vm);
 
+/* vm-adopt.c */
+/* Records what the run is at, for a chvd to come. */
+bool chvd_vm_note(ChvdVm *vm, GError **error);
+/* The same if there is a worker; that it can't be recorded is told in the log. */
+void chvd_vm_note_change(ChvdVm *vm);
+
+/* vm-run.c */
+/* From now on what the worker tells is of this VM, whose state and run are set already. devices: a(sssa{sv}). */
+void chvd_vm_take_worker(ChvdVm *vm, ChvdWorker *worker, GVariant *devices);
+
 /* vm-crash.c */
-/* Starts it again in a while. */
-void chvd_vm_crash_restart(ChvdVm *vm);
 void chvd_vm_crash_forget(ChvdVm *vm);
 
 /* vm-methods.c */

@@ -53,6 +53,7 @@ static void set_end(ChvdVm *vm, ChvVmState state, const char *reason) {
 
 static void release(ChvdVm *vm) {
         g_clear_handle_id(&vm->deadline, g_source_remove);
+        vm->deadline_at = 0;
         g_clear_pointer(&vm->worker, chvd_worker_free);
         chvd_runtime_remove(vm->context->runtime_dir, chvd_vm_name(vm));
         g_ptr_array_set_size(vm->devices, 0);
@@ -107,7 +108,7 @@ static void settle_end(ChvdVm *vm) {
         release(vm);
         g_clear_error(&vm->start_error);
         vm->end_state = vm->told = CHV_VM_STATE_INVALID;
-        vm->restart = false;
+        vm->restart = vm->again = false;
 
         chvd_vm_set_state(vm, final, failed_start ? failure->message : reason);
         if (failed_start)
@@ -118,8 +119,10 @@ static void settle_end(ChvdVm *vm) {
                               g_variant_new_parsed(
                                               "{'state': <%s>, 'reason': <%s>}",
                                               chv_vm_state_to_string(final), reason ?: ""));
-        if (again && vm->deletions->len == 0)
+        if (again && vm->deletions->len == 0) {
+                vm->again = true;
                 return begin(vm);
+        }
         chvd_vm_release_run(vm);
         chvd_job_finish(g_steal_pointer(&vm->start_job), failure);
         chvd_job_finish(g_steal_pointer(&vm->stop_job), /* error= */ NULL);
@@ -211,7 +214,12 @@ static void on_exited(gpointer data, const ChvdExit *exit) {
 static void on_started(gpointer data) {
         ChvdVm *vm = data;
 
+        g_autoptr(GError) error = NULL;
+
         chv_vm_set_worker_pid(vm->skeleton, (guint32) chvd_worker_pid(vm->worker));
+        /* Whatever has no record never boots. */
+        if (!is_ending(vm) && !chvd_vm_note(vm, &error))
+                fail_start(vm, error);
 }
 
 /* The worker is no more; there was no process. */
@@ -278,6 +286,7 @@ static void on_state(gpointer data, const char *name, const char *reason) {
                         : state == CHV_VM_STATE_SHUTDOWN ? "the guest powered off"
                                                          : "the machine failed");
                 chvd_vm_set_state(vm, CHV_VM_STATE_STOPPING, vm->end_reason);
+                chvd_vm_note_change(vm);
                 leave(vm, CHVD_QUIT_GRACE_S * 1000);
                 return;
         default:
@@ -350,7 +359,8 @@ static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GE
                         vm, vm->start_paused ? CHV_VM_STATE_PAUSED : CHV_VM_STATE_RUNNING,
                         /* reason= */ NULL);
         vm->booted_at = g_get_monotonic_time();
-        vm->crash_start = false;
+        vm->crash_start = vm->again = false;
+        chvd_vm_note_change(vm);
         if (vm->stored && !vm->has_run)
                 chvd_store_queue_mark_run(vm->context->store, chvd_vm_name(vm));
         vm->has_run = true;
@@ -411,7 +421,7 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer data) {
         g_clear_object(&vm->opening);
         if (is_ending(vm))
                 return ended(vm);
-        if (vm->resources)
+        if (vm->resources && chvd_vm_note(vm, &error))
                 vm->worker = chvd_worker_start(
                                 vm->context, chvd_vm_name(vm), &worker_ops, vm, &error);
         if (!vm->worker)
@@ -516,12 +526,13 @@ static void stop(ChvdVm *vm, const char *reason, unsigned grace_ms) {
         set_end(vm, CHV_VM_STATE_SHUTDOWN, reason);
         if (vm->state != CHV_VM_STATE_STOPPING)
                 chvd_vm_set_state(vm, CHV_VM_STATE_STOPPING, reason);
+        chvd_vm_note_change(vm);
         /* A guest that has not run has nothing to lose. */
         leave(vm, starting ? 0 : grace_ms);
 }
 
 void chvd_vm_stop(ChvdVm *vm, const char *reason, unsigned grace_ms) {
-        vm->restart = false;
+        vm->restart = vm->again = false;
         if (chvd_vm_has_run(vm))
                 stop(vm, reason, grace_ms);
 }
@@ -560,6 +571,26 @@ static gboolean on_press_deadline(gpointer data) {
         return G_SOURCE_REMOVE;
 }
 
+static void arm_deadline(ChvdVm *vm) {
+        gint64 left = vm->deadline_at - g_get_monotonic_time();
+
+        g_clear_handle_id(&vm->deadline, g_source_remove);
+        vm->deadline = chvd_timer_new(
+                        left > 0 ? (unsigned) MIN((left + G_USEC_PER_SEC - 1) / G_USEC_PER_SEC,
+                                                  G_MAXINT)
+                                 : 0,
+                        on_press_deadline, vm);
+}
+
+void chvd_vm_take_worker(ChvdVm *vm, ChvdWorker *worker, GVariant *devices) {
+        vm->worker = worker;
+        chvd_worker_set_ops(worker, &worker_ops, vm);
+        chv_vm_set_worker_pid(vm->skeleton, (guint32) chvd_worker_pid(worker));
+        add_devices(vm, devices);
+        if (vm->deadline_at)
+                arm_deadline(vm);
+}
+
 typedef struct {
         ChvdVm *vm;
         ChvdWorker *worker; /* compared only */
@@ -573,8 +604,10 @@ static void on_pressed(gpointer data, GVariant *reply, GUnixFDList *fds, const G
         g_autoptr(ChvdVm) vm = call->vm;
 
         if (!error && call->timeout_s > 0 && vm->worker == call->worker && !is_ending(vm)) {
-                g_clear_handle_id(&vm->deadline, g_source_remove);
-                vm->deadline = chvd_timer_new(call->timeout_s, on_press_deadline, vm);
+                vm->deadline_at =
+                                g_get_monotonic_time() + (gint64) call->timeout_s * G_USEC_PER_SEC;
+                chvd_vm_note_change(vm);
+                arm_deadline(vm);
         }
         call->done(call->data, error);
 }
@@ -600,6 +633,7 @@ static void on_pressed_for_reboot(gpointer data, const GError *error) {
         if (!error || !vm->restart || is_ending(vm))
                 return;
         vm->restart = false;
+        chvd_vm_note_change(vm);
         chvd_job_finish(g_steal_pointer(&vm->start_job), error);
 }
 
@@ -628,6 +662,7 @@ bool chvd_vm_reboot(
         vm->start_paused = false;
         vm->start_timeout_s = CHVD_START_TIMEOUT_S;
         vm->restart = true;
+        chvd_vm_note_change(vm);
         /* A paused guest cannot react to a button. */
         if (force || vm->state == CHV_VM_STATE_PAUSED)
                 stop(vm, "rebooting", CHVD_QUIT_GRACE_S * 1000);

@@ -53,6 +53,7 @@ static void apply(const Change *change) {
         chvd_vm_set_definition(vm, change->definition);
         if (change->create)
                 chvd_vm_set_transient(vm, false);
+        chvd_vm_note_change(vm);
         g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vm->skeleton));
 }
 

@@ -216,7 +216,7 @@ void chvd_vm_remove(ChvdVm *vm) {
                 return;
         }
         /* What has a record comes back when the service does, or has another name now. */
-        if (!vm->stored)
+        if (!vm->stored && !vm->abandoned)
                 chvd_vm_event(vm, "deleted",
                               g_variant_new_parsed("{'name': <%s>}", vm->definition->name));
         chvd_vm_crash_forget(vm);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "daemon/chvd/adopt.h"
 #include "daemon/chvd/context.h"
 #include "daemon/chvd/definition.h"
 #include "daemon/chvd/policy.h"
@@ -57,6 +58,16 @@ chvd_vm_new(ChvdContext *context,
 ChvdVm *chvd_vm_ref(ChvdVm *vm);
 void chvd_vm_unref(ChvdVm *vm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdVm, chvd_vm_unref)
+
+/* Gives it the run that another chvd has left; the VM has been made in its state. */
+void chvd_vm_adopt(ChvdVm *vm, const ChvdAdopted *adopted);
+/* Forgets its run, which goes on without us; the VM is to be removed. */
+void chvd_vm_abandon(ChvdVm *vm);
+
+/* It has failed and is to be started again, if nobody does something else with it meanwhile. */
+void chvd_vm_crash_restart(ChvdVm *vm);
+/* Whatever kept the VM from going may be over: it goes if it is to. */
+void chvd_vm_settle(ChvdVm *vm);
 
 /* Takes the VM off the bus and answers what waits for that; its run has to be over. */
 void chvd_vm_remove(ChvdVm *vm);

@@ -199,7 +199,19 @@ unsigned service_count_workers(Service *service) {
         return n;
 }
 
-static void stop_guard(Service *service) {
+void service_forget_boot(Service *service) {
+        g_autofree char *marker = g_build_filename(service->runtime_dir, "autostarted", NULL);
+
+        (void) g_unlink(marker);
+}
+
+static void stop_guard(Service *service, bool clean) {
+        gint64 until = g_get_monotonic_time() + PATIENCE_S * G_USEC_PER_SEC;
+
+        while (clean && service_count_workers(service) > 0 && g_get_monotonic_time() < until)
+                g_usleep(5000);
+        if (clean && service_count_workers(service) > 0)
+                g_error("workers were left behind");
         g_assert_true(g_output_stream_close(
                         g_subprocess_get_stdin_pipe(service->guard), NULL, NULL));
         (void) g_subprocess_wait(service->guard, NULL, NULL);
@@ -292,11 +304,14 @@ static void remove_tree(const char *path) {
 }
 
 void service_stop(Service *service) {
+        bool clean = false;
+
         if (!service)
                 return;
         if (g_subprocess_get_identifier(service->chvd)) {
                 g_subprocess_send_signal(service->chvd, SIGINT);
                 (void) service_wait(service);
+                clean = true;
         }
         /* G_DEBUG=fatal-criticals makes a critical an abort. */
         if (g_subprocess_get_if_signaled(service->chvd) &&
@@ -312,7 +327,7 @@ void service_stop(Service *service) {
         g_subprocess_force_exit(service->bus_daemon);
         (void) g_subprocess_wait(service->bus_daemon, NULL, NULL);
         g_object_unref(service->bus_daemon);
-        stop_guard(service);
+        stop_guard(service, clean);
         remove_tree(service->dir);
         g_ptr_array_unref(service->signals);
         g_free(service->address);

@@ -39,6 +39,9 @@ void service_restart(Service *service, int sig);
 /* How many workers of this service there are, whoever their parent is. */
 unsigned service_count_workers(Service *service);
 
+/* As if the host had been booted since: what starts with it starts with the service again. */
+void service_forget_boot(Service *service);
+
 /* Another client. */
 GDBusConnection *service_connect(Service *service);
 /* One that is somebody else; root only. NULL: the bus does not want him. */

@@ -12,14 +12,18 @@
  *   lies        events that only chvd may tell, and devices with wild names
  *   crash-on-M hang-on-M   at the call of method M
  *   fails-on-M  the machine fails at the call of method M
+ *   chatty      an opened console gets a numbered line every few milliseconds, for as long as it is open
  *   wild-console   OpenConsole sends a file that is no stream
  *   huge-counters  GetCounters sends 8 MiB
  *   busy        GetCounters tells of more each time, and lies about the process
+ *
+ * SIGUSR1 is what a guest that powers off by itself is.
  *
  * GetCounters tells of each descriptor that came with Boot (dev, ino, mode, flags), and under "process" of what the
  * process inherited.
  */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <gio/gunixfdlist.h>
@@ -345,6 +349,17 @@ static gboolean on_get_counters(ChvVmm *skeleton, GDBusMethodInvocation *invocat
         return true;
 }
 
+static gboolean on_chat(gpointer data) {
+        static unsigned line;
+        g_autofree char *text = g_strdup_printf("%u\n", line++);
+        int fd = GPOINTER_TO_INT(data);
+
+        if (send(fd, text, strlen(text), MSG_DONTWAIT) > 0 || errno == EAGAIN)
+                return G_SOURCE_CONTINUE;
+        (void) close(fd);
+        return G_SOURCE_REMOVE;
+}
+
 static gboolean
 on_open_console(ChvVmm *skeleton,
                 GDBusMethodInvocation *invocation,
@@ -361,7 +376,10 @@ on_open_console(ChvVmm *skeleton,
         } else {
                 (void) socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
                 (void) !write(pair[1], console, strlen(console));
-                (void) close(pair[1]);
+                if (told("%s", "chatty"))
+                        (void) g_timeout_add(5, on_chat, GINT_TO_POINTER(pair[1]));
+                else
+                        (void) close(pair[1]);
         }
         out = g_unix_fd_list_new_from_array(pair, 1);
         chv_vmm_complete_open_console(skeleton, invocation, out, g_variant_new_handle(0));
@@ -377,6 +395,12 @@ static gboolean on_resize_console(
         if (!misbehaves(invocation))
                 chv_vmm_complete_resize_console(skeleton, invocation);
         return true;
+}
+
+static gboolean on_power_off(gpointer data) {
+        if (booted && !ended)
+                end("shutdown", "shutdown", "the guest powered off", EXIT_SUCCESS);
+        return G_SOURCE_CONTINUE;
 }
 
 static gboolean on_lonely(gpointer data) {
@@ -448,6 +472,7 @@ int main(int argc, char **argv) {
                         "signal::handle-get-counters", on_get_counters, NULL,
                         "signal::handle-open-console", on_open_console, NULL,
                         "signal::handle-resize-console", on_resize_console, NULL, NULL);
+        (void) g_unix_signal_add(SIGUSR1, on_power_off, NULL);
         (void) g_unix_fd_add(STDIN_FILENO, G_IO_IN, on_incoming, NULL);
         lonely = g_timeout_add_seconds(30, on_lonely, NULL);
         g_main_loop_run(loop);

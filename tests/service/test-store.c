@@ -161,7 +161,7 @@ static void test_as_before(void) {
         call(service, never, "SetOptions",
              "{'autostart-order': <uint32 7>, 'crash-policy': <'preserve'>}");
         for (unsigned i = 0; i < 2; i++) {
-                service_restart(service, i == 0 ? SIGTERM : SIGKILL);
+                service_restart(service, i == 0 ? SIGINT : SIGKILL);
                 assert_property(service, never, "State", "created");
                 assert_property(service, never, "UUID", uuid);
                 g_clear_pointer(&now, g_free);
@@ -249,6 +249,8 @@ static void test_descriptors(void) {
                 g_autoptr(GError) error = NULL;
 
                 service_restart(service, SIGKILL);
+                if (i == 0)
+                        call(service, a, "PowerOff", NULL);
                 g_assert_null(vm_try(service, a, "Start", NULL, &error));
                 assert_names(error, CHV_ERROR_RESOURCE, "payload/kernel");
                 call(service, a, "SetOptions", "{'autostart': <true>}");
@@ -318,6 +320,11 @@ static void test_autostart(void) {
                 g_assert_no_error(error);
         }
         service_forget_signals(service);
+        /* With the host, not with the service. */
+        service_restart(service, SIGTERM);
+        service_linger(100);
+        assert_property(service, VM_("a"), "State", "created");
+        service_forget_boot(service);
         then = g_get_monotonic_time();
         service_restart(service, SIGTERM);
         vm_await(service, VM_("last"), "running");

@@ -138,7 +138,7 @@ def service():
         address, daemon = f"unix:path={folder}/bus", None
         try:
             until(lambda: os.path.exists(f"{folder}/bus"), "a bus")
-            daemon = subprocess.Popen([CHVD, "--session", "--address", address, "--state-dir", f"{folder}/state"], stderr=subprocess.DEVNULL)
+            daemon = subprocess.Popen([CHVD, "--session", "--address", address, "--state-dir", f"{folder}/state", "--runtime-dir", f"{folder}/run"], stderr=subprocess.DEVNULL)
             until(lambda: run(CHVCTL, "--address", address, "list").returncode == 0, "the service")
             for name in ("web1", "web2"):
                 done = run(CHVCTL, "--address", address, "create", "--name", name, "--kernel", "/bin/true")
