@@ -51,11 +51,13 @@ static void set_end(ChvdVm *vm, ChvVmState state, const char *reason) {
         vm->end_reason = g_strdup(reason);
 }
 
-static void release(ChvdVm *vm) {
+/* again: another run follows, whose record takes the place of this one's. */
+static void release(ChvdVm *vm, bool again) {
         g_clear_handle_id(&vm->deadline, g_source_remove);
         vm->deadline_at = 0;
         g_clear_pointer(&vm->worker, chvd_worker_free);
-        chvd_runtime_remove(vm->context->runtime_dir, chvd_vm_name(vm));
+        if (!again)
+                chvd_runtime_remove(vm->context->runtime_dir, chvd_vm_name(vm));
         g_ptr_array_set_size(vm->devices, 0);
         g_clear_pointer(&vm->console_paths, g_variant_unref);
         chv_vm_set_worker_pid(vm->skeleton, 0);
@@ -100,15 +102,17 @@ static void settle_end(ChvdVm *vm) {
         g_autofree char *reason = g_steal_pointer(&vm->end_reason);
         bool failed_start = vm->end_state == CHV_VM_STATE_INVALID;
         ChvVmState final = failed_start ? vm->before : vm->end_state;
-        bool again = vm->restart && final == CHV_VM_STATE_SHUTDOWN && !vm->start_error;
+        bool again = vm->restart && final == CHV_VM_STATE_SHUTDOWN && !vm->start_error &&
+                     vm->deletions->len == 0;
         bool crashed = vm->policy.crash == CHVD_CRASH_RESTART && final == CHV_VM_STATE_FAILED &&
                        (!failed_start || vm->crash_start) &&
                        !g_error_matches(vm->start_error, CHV_ERROR, CHV_ERROR_CANCELLED);
 
-        release(vm);
+        release(vm, again);
         g_clear_error(&vm->start_error);
         vm->end_state = vm->told = CHV_VM_STATE_INVALID;
-        vm->restart = vm->again = false;
+        vm->restart = false;
+        vm->again = again;
 
         chvd_vm_set_state(vm, final, failed_start ? failure->message : reason);
         if (failed_start)
@@ -119,10 +123,8 @@ static void settle_end(ChvdVm *vm) {
                               g_variant_new_parsed(
                                               "{'state': <%s>, 'reason': <%s>}",
                                               chv_vm_state_to_string(final), reason ?: ""));
-        if (again && vm->deletions->len == 0) {
-                vm->again = true;
+        if (again)
                 return begin(vm);
-        }
         chvd_vm_release_run(vm);
         chvd_job_finish(g_steal_pointer(&vm->start_job), failure);
         chvd_job_finish(g_steal_pointer(&vm->stop_job), /* error= */ NULL);
@@ -429,9 +431,13 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer data) {
 }
 
 static void begin(ChvdVm *vm) {
+        g_autoptr(GError) error = NULL;
+
         vm->before = vm->state;
         chvd_vm_set_state(vm, CHV_VM_STATE_STARTING, /* reason= */ NULL);
         chvd_vm_event(vm, "starting", /* properties= */ NULL);
+        if (vm->again && !chvd_vm_note(vm, &error))
+                g_warning("VM '%s': %s", chvd_vm_name(vm), error->message);
         vm->deadline = chvd_timer_new(vm->start_timeout_s, on_start_deadline, vm);
         vm->opening = g_cancellable_new();
         chvd_broker_open_async(
