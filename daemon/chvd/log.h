@@ -19,6 +19,7 @@ typedef enum {
         CHVD_LOG_DENIED,
         CHVD_LOG_RELOADED,
         CHVD_LOG_CONFIGURATION,
+        CHVD_LOG_HOST_SHUTDOWN,
         CHVD_LOG_MAX,
 } ChvdLogKind;
 

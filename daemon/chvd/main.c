@@ -27,6 +27,7 @@
 #include "daemon/chvd/notify.h"
 #include "daemon/chvd/quota.h"
 #include "daemon/chvd/runtime.h"
+#include "daemon/chvd/shutdown.h"
 #include "daemon/chvd/store-queue.h"
 #include "daemon/chvd/vm-run.h"
 #include "dbus/error.h"
@@ -46,6 +47,7 @@ typedef struct {
         ChvdStore *store;
         ChvdManager *manager;
         ChvdNotify *notify;
+        ChvdShutdown *shutdown; /* NULL: not ours to see to */
         ChvdConf conf;
         const char *config_dir;
         const char *runtime_dir;
@@ -112,11 +114,13 @@ static gboolean on_hangup(gpointer data) {
 
         if (program->stopping)
                 return G_SOURCE_CONTINUE;
-        chvd_notify_reloading(program->notify);
+        if (program->begun)
+                chvd_notify_reloading(program->notify);
         load_configuration(program);
         chvd_log(CHVD_LOG_RELOADED, /* vm= */ NULL, /* uuid= */ NULL,
                  "the configuration has been read anew");
-        chvd_notify_ready(program->notify);
+        if (program->begun)
+                chvd_notify_ready(program->notify);
         return G_SOURCE_CONTINUE;
 }
 
@@ -125,6 +129,8 @@ static void on_changed(gpointer data) {
         unsigned running, defined = chvd_manager_count(program->manager, &running);
 
         chvd_notify_status(program->notify, defined, running);
+        if (program->shutdown)
+                chvd_shutdown_update(program->shutdown, running);
 }
 
 static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer data);
@@ -259,6 +265,12 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         program->store = chvd_store_new(options->state_dir, &chvd_store_files);
         program->context.store = chvd_store_queue_new(program->store);
         program->manager = chvd_manager_new(&program->context);
+        if (!options->session) {
+                g_autofree char *record =
+                                g_build_filename(options->state_dir, "running-at-shutdown", NULL);
+
+                program->shutdown = chvd_shutdown_new(program->bus, program->manager, record);
+        }
         chvd_manager_watch(program->manager, on_changed, program);
         if (program->replaces)
                 own_name(program);
@@ -271,6 +283,7 @@ static void tear_down(Program *program) {
         if (program->owner_id)
                 g_bus_unown_name(program->owner_id);
         g_clear_handle_id(&program->lock_timer, g_source_remove);
+        chvd_shutdown_free(program->shutdown);
         chvd_manager_free(program->manager);
         g_clear_object(&program->context.objects);
         chvd_authority_free(program->context.authority);

@@ -189,6 +189,36 @@ unsigned chvd_manager_count(const ChvdManager *manager, unsigned *ret_running) {
         return g_hash_table_size(manager->vms);
 }
 
+static void on_button_pressed(gpointer data, const GError *error) {
+        g_autoptr(ChvdVm) vm = data;
+
+        if (error)
+                g_message("VM '%s' does not hear its power button: %s", chvd_vm_name(vm),
+                          error->message);
+}
+
+static int compare_names(gconstpointer a, gconstpointer b) {
+        return strcmp(chvd_vm_name(*(ChvdVm *const *) a), chvd_vm_name(*(ChvdVm *const *) b));
+}
+
+char **chvd_manager_press_power_buttons(ChvdManager *manager) {
+        g_autoptr(GPtrArray) vms = all_vms(manager);
+        g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+
+        g_ptr_array_sort(vms, compare_names);
+        for (unsigned i = 0; i < vms->len; i++) {
+                ChvdVm *vm = g_ptr_array_index(vms, i);
+
+                if (!chvd_vm_has_run(vm))
+                        continue;
+                g_strv_builder_add(names, chvd_vm_name(vm));
+                if (chvd_vm_hears_power_button(vm))
+                        chvd_vm_press_power_button(
+                                        vm, /* timeout_s= */ 0, on_button_pressed, chvd_vm_ref(vm));
+        }
+        return g_strv_builder_end(names);
+}
+
 static void
 on_vm_event(gpointer data,
             ChvdVm *vm,
@@ -679,10 +709,6 @@ on_get_vm(ChvManager *skeleton,
                                 invocation, CHV_ERROR, CHV_ERROR_NO_SUCH_VM,
                                 "there is no VM named '%.64s'", name);
         return true;
-}
-
-static int compare_names(gconstpointer a, gconstpointer b) {
-        return strcmp(chvd_vm_name(*(ChvdVm *const *) a), chvd_vm_name(*(ChvdVm *const *) b));
 }
 
 static gboolean

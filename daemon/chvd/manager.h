@@ -24,6 +24,9 @@ void chvd_manager_watch(ChvdManager *manager, void (*changed)(gpointer data), gp
 /* How many VMs there are, and how many of them have a run. */
 unsigned chvd_manager_count(const ChvdManager *manager, unsigned *ret_running);
 
+/* Asks every guest that can hear it to power off, and tells what runs: names, NULL-terminated, the caller's. */
+char **chvd_manager_press_power_buttons(ChvdManager *manager);
+
 /* Takes no new work, powers off every VM, and calls done when none runs, in the main loop. A second call shortens the grace. */
 void chvd_manager_stop(
                 ChvdManager *manager,

@@ -618,6 +618,11 @@ static void on_pressed(gpointer data, GVariant *reply, GUnixFDList *fds, const G
         call->done(call->data, error);
 }
 
+bool chvd_vm_hears_power_button(const ChvdVm *vm) {
+        return vm->state == CHV_VM_STATE_RUNNING && vm->worker &&
+               chvd_worker_is_ready(vm->worker) && !is_ending(vm);
+}
+
 void chvd_vm_press_power_button(ChvdVm *vm, unsigned timeout_s, ChvdPressed done, gpointer data) {
         PressCall *call = g_new0(PressCall, 1);
 

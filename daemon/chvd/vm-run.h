@@ -45,6 +45,8 @@ bool chvd_vm_reboot(
                 char **ret_job,
                 GError **error);
 
+/* It runs and can be reached. */
+bool chvd_vm_hears_power_button(const ChvdVm *vm);
 /* Asks the guest to power off by its power button, and powers off after timeout_s (0: never). done hears whether the button was pressed. */
 typedef void (*ChvdPressed)(gpointer data, const GError *error);
 void chvd_vm_press_power_button(ChvdVm *vm, unsigned timeout_s, ChvdPressed done, gpointer data);

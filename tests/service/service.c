@@ -23,7 +23,8 @@ static const char bus_config[] =
                 " \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">"
                 "<busconfig><listen>unix:path=%s/bus</listen><auth>EXTERNAL</auth>"
                 "<policy context=\"default\"><allow user=\"*\"/>%s</policy>"
-                "<policy user=\"root\"><allow own=\"org.freedesktop.PolicyKit1\"/></policy>"
+                "<policy user=\"root\"><allow own=\"org.freedesktop.PolicyKit1\"/>"
+                "<allow own=\"org.freedesktop.login1\"/></policy>"
                 "%s</busconfig>";
 
 static const char all_open[] = "<allow own=\"*\"/><allow send_type=\"method_call\"/>"
@@ -35,7 +36,8 @@ static const char like_system[] = "<allow send_type=\"signal\"/><allow "
                                   "<allow receive_type=\"method_return\"/><allow "
                                   "receive_type=\"error\"/><allow receive_type=\"signal\"/>"
                                   "<allow send_destination=\"org.freedesktop.DBus\"/>"
-                                  "<allow send_destination=\"org.freedesktop.PolicyKit1\"/>";
+                                  "<allow send_destination=\"org.freedesktop.PolicyKit1\"/>"
+                                  "<allow send_destination=\"org.freedesktop.login1\"/>";
 
 static const char *required(const char *variable) {
         const char *value = g_getenv(variable);

@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The chvd developers
 # SPDX-License-Identifier: Apache-2.0
 # The journal tells the story of a VM by its name, the catalog explains it; systemd sees how many VMs there are; a reload
-# takes new limits and disturbs no VM; a call that was refused and a fault of the configuration are told.
+# takes new limits and disturbs no VM; a call that was refused and a fault of the configuration are told; logind waits for
+# VMs that run.
 . "$(dirname "$0")/../lib.sh"
 
 start_chvd
@@ -15,6 +16,8 @@ await 20 "two VMs in the status" has_status "2 virtual machines, 0 running"
 chvctl start web1
 await 20 "a running VM in the status" has_status "2 virtual machines, 1 running"
 [ "$(systemctl show -P WatchdogUSec chvd)" = 1min ] || fail "no watchdog"
+has_lock() { systemd-inhibit --list --no-legend --no-pager | grep 'chvd.*shutdown.*delay'; }
+await 20 "a lock of logind" has_lock
 pid=$(property web1 WorkerPID)
 
 mkdir -p /etc/chvd/chvd.conf.d
@@ -29,6 +32,7 @@ status=0
 runuser -u alice -- chvctl poweroff web1 </dev/null || status=$?
 [ $status = 4 ] || fail "alice's poweroff ends with $status"
 chvctl poweroff web1
+! has_lock || await 20 "the end of the lock" eval '! has_lock'
 chvctl delete web1
 
 told() { journalctl -q --no-pager -o cat "$@"; }
