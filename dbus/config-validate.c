@@ -113,21 +113,46 @@ check_disk(const ChvDiskConfig *disk, uint32_t vcpus, const char *where, GError 
         return true;
 }
 
-/* Names of interfaces, as the kernel has them; "%d" at the end asks it for a number. */
+/* Names of interfaces, as the kernel has them. */
+static bool
+check_interface(const char *name,
+                size_t length,
+                const char *where,
+                const char *key,
+                GError **error) {
+        bool good = strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+
+        for (size_t i = 0; i < length; i++)
+                good = good && g_ascii_isgraph(name[i]) && !strchr("/:%", name[i]);
+        if (!good) {
+                g_autofree char *quoted = chv_quote_text(name);
+
+                return chv_invalid(
+                                error, "%s.%s: %s can't be an interface's name", where, key,
+                                quoted);
+        }
+        return true;
+}
+
+/* "%d" at the end asks the kernel for a number. */
 static bool check_tap(const char *tap, const char *where, GError **error) {
         size_t length = strlen(tap);
-        g_autofree char *quoted = chv_quote_text(tap);
 
         if (length > 2 && strcmp(tap + length - 2, "%d") == 0)
                 length -= 2;
-        for (size_t i = 0; i < length; i++)
-                if (!g_ascii_isgraph(tap[i]) || strchr("/:%", tap[i]))
-                        return chv_invalid(
-                                        error, "%s.tap: %s can't be an interface's name", where,
-                                        quoted);
-        if (strcmp(tap, ".") == 0 || strcmp(tap, "..") == 0)
-                return chv_invalid(error, "%s.tap: %s can't be an interface's name", where, quoted);
-        return true;
+        return check_interface(tap, length, where, "tap", error);
+}
+
+static bool check_bridge(const ChvNetConfig *net, const char *where, GError **error) {
+        if (!net->bridge)
+                return true;
+        if (net->ip)
+                return chv_invalid(
+                                error,
+                                "%s.ip: an interface on a bridge has no address of its own; give "
+                                "it to the bridge",
+                                where);
+        return check_interface(net->bridge, strlen(net->bridge), where, "bridge", error);
 }
 
 static bool mask_is_contiguous(GInetAddress *mask) {
@@ -176,7 +201,7 @@ static bool check_mac(const char *mac, const char *where, const char *key, GErro
 }
 
 static bool check_net(const ChvNetConfig *net, uint32_t vcpus, const char *where, GError **error) {
-        if (net->tap && !check_tap(net->tap, where, error))
+        if ((net->tap && !check_tap(net->tap, where, error)) || !check_bridge(net, where, error))
                 return false;
         if (net->num_queues % 2 != 0)
                 return chv_invalid(

@@ -86,7 +86,8 @@ typedef struct {
 
 typedef struct {
         ChvPciCommon pci;
-        char *tap; /* host interface; "vmtap%d": a new one named by the kernel */
+        char *tap;    /* host interface; "vmtap%d": a new one named by the kernel */
+        char *bridge; /* that the host interface is attached to; NULL: none */
         char *ip, *mask;
         char *mac, *host_mac; /* canonical aa:bb:cc:dd:ee:ff; mac is filled in by chv_config_complete */
         uint16_t mtu;         /* 0: not given */

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -187,17 +188,17 @@ GVariant *chvd_resources_save(const ChvdResources *resources) {
 
                 g_variant_builder_add(&made, "(stt)", one->path, one->file.device, one->file.inode);
         }
-        g_variant_builder_init(&images, G_VARIANT_TYPE("a(bbtt)"));
+        g_variant_builder_init(&images, G_VARIANT_TYPE("a(bytt)"));
         for (unsigned i = 0; i < resources->images->len; i++) {
                 const ChvdImage *image = resources->images->pdata[i];
                 const ChvdImageId *id = chvd_image_id(image);
 
                 g_variant_builder_add(
-                                &images, "(bbtt)", chvd_image_is_readonly(image), id->block,
+                                &images, "(bytt)", chvd_image_is_readonly(image), (guint8) id->kind,
                                 id->device, id->inode);
         }
         return g_variant_new_parsed(
-                        "{'sockets': <%@a(stt)>, 'images': <%@a(bbtt)>}",
+                        "{'sockets': <%@a(stt)>, 'images': <%@a(bytt)>}",
                         g_variant_builder_end(&made), g_variant_builder_end(&images));
 }
 
@@ -210,9 +211,10 @@ ChvdResources *chvd_resources_restore(
         g_autoptr(GVariant) made =
                         g_variant_lookup_value(saved, "sockets", G_VARIANT_TYPE("a(stt)"));
         g_autoptr(GVariant) images =
-                        g_variant_lookup_value(saved, "images", G_VARIANT_TYPE("a(bbtt)"));
+                        g_variant_lookup_value(saved, "images", G_VARIANT_TYPE("a(bytt)"));
         ChvResource need = { .kind = CHV_RESOURCE_DISK, .option = "disks" };
-        gboolean readonly, block;
+        gboolean readonly;
+        guint8 kind;
         ChvdImageId id = { 0 };
         Made one = { 0 };
         GVariantIter iter;
@@ -227,11 +229,11 @@ ChvdResources *chvd_resources_restore(
         if (images) {
                 g_variant_iter_init(&iter, images);
                 while (g_variant_iter_next(
-                                &iter, "(bbtt)", &readonly, &block, &id.device, &id.inode)) {
+                                &iter, "(bytt)", &readonly, &kind, &id.device, &id.inode)) {
                         ChvdImage *image;
 
                         need.readonly = readonly;
-                        id.block = block;
+                        id.kind = kind;
                         image = chvd_image_hold(definition->name, &need, &id, /* error= */ NULL);
                         if (image)
                                 g_ptr_array_add(resources->images, image);
@@ -259,16 +261,46 @@ static int open_socket(Opening *opening, const ChvResource *need, GError **error
         return fd;
 }
 
+static bool
+hold(ChvdResources *resources, const ChvResource *need, const ChvdImageId *id, GError **error) {
+        ChvdImage *image = chvd_image_hold(resources->definition->name, need, id, error);
+
+        if (image)
+                g_ptr_array_add(resources->images, image);
+        return image;
+}
+
+static bool
+hold_interface(ChvdResources *resources, const ChvResource *need, unsigned index, GError **error) {
+        return hold(resources, need, &(ChvdImageId){ CHVD_IMAGE_INTERFACE, index, 0 }, error);
+}
+
+/* One that another VM has is not touched. */
+static int open_first_queue(ChvdResources *resources, const ChvResource *need, GError **error) {
+        unsigned index = need->path ? if_nametoindex(need->path) : 0;
+        g_autofree char *interface = NULL;
+        chv_autofd fd = -1;
+
+        if (index > 0 && !hold_interface(resources, need, index, error))
+                return -1;
+        fd = chvd_tap_open(need, /* interface= */ NULL, error);
+        if (fd < 0 || index > 0)
+                return chv_fd_steal(&fd);
+        interface = chvd_tap_interface(fd);
+        index = interface ? if_nametoindex(interface) : 0;
+        return index == 0 || hold_interface(resources, need, index, error) ? chv_fd_steal(&fd) : -1;
+}
+
 static int open_tap(ChvdResources *resources, const ChvResource *need, GError **error) {
         g_autofree char *interface = NULL;
+        size_t last;
 
         /* Queue pairs of one interface follow each other. */
-        if (need->index > 0) {
-                size_t last = chvd_fd_set_size(resources->fds) - 1;
-
-                interface = chvd_tap_interface(chvd_fd_set_get(
-                                resources->fds, chvd_fd_set_name(resources->fds, last)));
-        }
+        if (need->index == 0)
+                return open_first_queue(resources, need, error);
+        last = chvd_fd_set_size(resources->fds) - 1;
+        interface = chvd_tap_interface(
+                        chvd_fd_set_get(resources->fds, chvd_fd_set_name(resources->fds, last)));
         return chvd_tap_open(need, interface, error);
 }
 
@@ -315,14 +347,11 @@ take_given(ChvdResources *resources,
 static bool
 hold_image(ChvdResources *resources, const ChvResource *need, int fd, bool busy, GError **error) {
         ChvdImageId id;
-        ChvdImage *image;
 
         if (!chvd_image_identify(fd, &id))
                 return chvd_resource_fail(need, errno, "cannot inspect", error);
-        image = chvd_image_hold(resources->definition->name, need, &id, error);
-        if (!image)
+        if (!hold(resources, need, &id, error))
                 return false;
-        g_ptr_array_add(resources->images, image);
         return !busy || chvd_resource_fail(need, 0, "is in use by another program", error);
 }
 

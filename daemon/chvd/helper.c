@@ -39,6 +39,7 @@ struct ChvdHelper {
         int socket;
         GDBusConnection *bus; /* of the unit */
         char *unit;           /* NULL: a child */
+        bool nameless;        /* of a user whom systemd does not know */
         int pidfd;
 };
 
@@ -237,14 +238,11 @@ start(ChvdHelper *helper,
 
         if (!find_user(&user, uid, error))
                 return false;
+        helper->nameless = !user.known;
         if (bus && start_unit(helper, bus, program, &user, theirs, cancellable, &absent, &refused))
                 return true;
         if (absent)
                 return start_child(helper, program, &user, theirs, error);
-        if (!user.known) {
-                g_clear_error(&refused);
-                fail(&refused, uid, "it has no entry in the database of users");
-        }
         g_propagate_error(error, g_steal_pointer(&refused));
         return false;
 }
@@ -276,6 +274,10 @@ ChvdHelper *chvd_helper_start(
 
 int chvd_helper_socket(const ChvdHelper *helper) {
         return helper->socket;
+}
+
+const char *chvd_helper_hint(const ChvdHelper *helper) {
+        return helper->unit && helper->nameless ? ": there is no user of that number" : "";
 }
 
 void chvd_helper_end(ChvdHelper *helper, bool kill) {

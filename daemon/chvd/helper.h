@@ -20,5 +20,8 @@ ChvdHelper *chvd_helper_start(
 
 int chvd_helper_socket(const ChvdHelper *helper);
 
+/* What may be the reason that it has ended; "": nothing known. */
+const char *chvd_helper_hint(const ChvdHelper *helper);
+
 /* Closes the socket, at which it ends; kill: and does not wait for it to notice. Frees it. */
 void chvd_helper_end(ChvdHelper *helper, bool kill);

@@ -4,8 +4,9 @@
 /*
  * Who uses which image. Locks on files (resource.c) keep other programs away, but don't say who has them, and see
  * neither two names of one block device nor two descriptors of one open file. So each run notes here what its disks
- * are, for as long as it lasts: the same rule as the locks, many readers or one writer, and with names. Runs are
- * opened in threads, hence the mutex.
+ * are, for as long as it lasts: the same rule as the locks, many readers or one writer, and with names. Interfaces are
+ * noted too, as the kernel lets a second VM attach to one with several queues. Runs are opened in threads, hence the
+ * mutex.
  */
 
 #include "daemon/chvd/image.h"
@@ -31,10 +32,11 @@ bool chvd_image_identify(int fd, ChvdImageId *ret_id) {
         if (!chvd_resource_stat(fd, &st))
                 return false;
         if (S_ISBLK(st.stx_mode))
-                *ret_id = (ChvdImageId){ true, makedev(st.stx_rdev_major, st.stx_rdev_minor), 0 };
+                *ret_id = (ChvdImageId){ CHVD_IMAGE_BLOCK,
+                                         makedev(st.stx_rdev_major, st.stx_rdev_minor), 0 };
         else
-                *ret_id = (ChvdImageId){ false, makedev(st.stx_dev_major, st.stx_dev_minor),
-                                         st.stx_ino };
+                *ret_id = (ChvdImageId){ CHVD_IMAGE_FILE,
+                                         makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino };
         return true;
 }
 
@@ -42,7 +44,7 @@ static const ChvdImage *find_other(const ChvdImageId *id, bool readonly) {
         for (const GList *l = images; l; l = l->next) {
                 const ChvdImage *image = l->data;
 
-                if (image->id.block == id->block && image->id.device == id->device &&
+                if (image->id.kind == id->kind && image->id.device == id->device &&
                     image->id.inode == id->inode && !(readonly && image->readonly))
                         return image;
         }
@@ -58,7 +60,11 @@ chvd_image_hold(const char *vm, const ChvResource *need, const ChvdImageId *id, 
         if (other) {
                 g_autofree char *what =
                                 g_str_equal(other->vm, vm)
-                                                ? g_strdup("is in use by another disk of this VM")
+                                                ? g_strdup_printf("is in use by another %s of this "
+                                                                  "VM",
+                                                                  need->kind == CHV_RESOURCE_DISK
+                                                                                  ? "disk"
+                                                                                  : "interface")
                                                 : g_strdup_printf("is in use by VM '%s'",
                                                                   other->vm);
 

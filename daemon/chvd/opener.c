@@ -114,8 +114,9 @@ static bool ask(ChvdOpener *opener,
                 }
         }
         g_set_error(error, CHV_ERROR, CHV_ERROR_RESOURCE,
-                    "the process that opens files for uid %u %s", rights->uid,
-                    errno == EPIPE || errno == ECONNRESET ? "has ended" : g_strerror(errno));
+                    "the process that opens files for uid %u %s%s", rights->uid,
+                    errno == EPIPE || errno == ECONNRESET ? "has ended" : g_strerror(errno),
+                    chvd_helper_hint(opener->helper));
         return false;
 }
 

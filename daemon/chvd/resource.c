@@ -136,8 +136,14 @@ int chvd_resource_open(const ChvResource *resource, ChvdFault *ret_fault) {
 }
 
 static bool check_tap(const ChvResource *resource, int fd, GError **error) {
+        const ChvNetConfig *net = resource->config;
         struct ifreq ifr = { 0 };
 
+        if (net->bridge)
+                return chvd_resource_fail(
+                                resource, 0,
+                                "bridge is for an interface that is named, not for a descriptor",
+                                error);
         if (ioctl(fd, TUNGETIFF, &ifr) < 0)
                 return chvd_resource_fail(resource, errno, "not attached to a tap", error);
         if ((ifr.ifr_flags & (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)) !=

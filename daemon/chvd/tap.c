@@ -3,8 +3,8 @@
 
 /*
  * Tap interfaces by name. An interface that exists is attached to, one that does not is made. It is never made
- * persistent: what we made vanishes with its last descriptor, and that is the worker's. Frames carry the virtio header
- * of 12 bytes (virtio 1.2, 5.1.6).
+ * persistent: what we made vanishes with its last descriptor, and that is the worker's, and leaves its bridge by that.
+ * Frames carry the virtio header of 12 bytes (virtio 1.2, 5.1.6).
  */
 
 #include "daemon/chvd/tap.h"
@@ -16,6 +16,7 @@
 #include <linux/if_arp.h>
 #include <linux/if_tun.h>
 #include <linux/ipv6.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -128,6 +129,54 @@ set_host_mac(const ChvResource *resource,
         return true;
 }
 
+/* A bridge without an address of its own takes the lowest of its ports': guests that come and go must not change it. */
+static bool
+raise_host_mac(const ChvResource *resource, const char *interface, int s, GError **error) {
+        struct ifreq ifr = request(interface);
+
+        if (ioctl(s, SIOCGIFHWADDR, &ifr) < 0)
+                return fail(resource, errno, "cannot read its MAC address", error);
+        ifr.ifr_hwaddr.sa_data[0] = (char) 0xfe;
+        if (ioctl(s, SIOCSIFHWADDR, &ifr) < 0)
+                return fail(resource, errno, "cannot set its MAC address", error);
+        return true;
+}
+
+static bool
+fail_bridge(const ChvResource *resource, const char *bridge, int errnum, GError **error) {
+        bool absent = errnum == ENODEV, no_bridge = errnum == EOPNOTSUPP;
+        g_autofree char *what =
+                        g_strdup_printf("bridge '%s' %s", bridge,
+                                        absent            ? "does not exist"
+                                        : no_bridge       ? "is not a bridge"
+                                        : errnum == EBUSY ? "cannot have it: it is on another one"
+                                                          : "cannot have it");
+
+        return fail(resource, absent || no_bridge || errnum == EBUSY ? 0 : errnum, what, error);
+}
+
+/* An interface that outlives its VMs may be on the bridge already. Only on its own bridge can it be removed. */
+static bool
+attach(const ChvResource *resource,
+       const ChvNetConfig *net,
+       const char *interface,
+       int s,
+       GError **error) {
+        struct ifreq port = request(interface), bridge = request(net->bridge);
+        int errnum;
+
+        if (ioctl(s, SIOCGIFINDEX, &port) < 0)
+                return fail(resource, errno, "cannot find the interface", error);
+        bridge.ifr_ifindex = port.ifr_ifindex;
+        if (ioctl(s, SIOCBRADDIF, &bridge) == 0)
+                return true;
+        errnum = errno;
+        if (errnum == EBUSY && ioctl(s, SIOCBRDELIF, &bridge) == 0 &&
+            ioctl(s, SIOCBRADDIF, &bridge) == 0)
+                return true;
+        return fail_bridge(resource, net->bridge, errnum, error);
+}
+
 /* In the order that leaves the interface up only when all of it is set. */
 static bool
 set_up(const ChvResource *resource,
@@ -146,6 +195,10 @@ set_up(const ChvResource *resource,
                 if (ioctl(s, SIOCSIFMTU, &ifr) < 0)
                         return fail(resource, errno, "cannot set mtu", error);
         }
+        if (net->bridge && !net->host_mac && !raise_host_mac(resource, interface, s, error))
+                return false;
+        if (net->bridge && !attach(resource, net, interface, s, error))
+                return false;
         if (net->ip && net->mask) {
                 bool v6 = strchr(net->ip, ':') != NULL;
 

@@ -85,5 +85,5 @@ chvctl poweroff shared
 chvctl set-owner shared 54321 2>"$work/gone" || busctl call $manager /org/cloudhypervisor/vm/shared \
     org.cloudhypervisor.VM SetOwner 'ua{sv}' 54321 0
 ! chvctl start shared 2>"$work/gone" || fail "a user who does not exist has files"
-grep -q "no entry in the database of users" "$work/gone" || fail "$(cat "$work/gone")"
+grep -q "there is no user of that number" "$work/gone" || fail "$(cat "$work/gone")"
 await 20 "the end of all units that open" eval '! opens'

@@ -293,7 +293,8 @@ static void test_images(void) {
         ChvdImage *writer, *reader, *reader2;
         ChvdImageId id, same;
         chv_autofd a = -1, b = -1;
-        const ChvdImageId block = { true, 0x801, 0 }, file = { false, 0x801, 0 };
+        const ChvdImageId block = { CHVD_IMAGE_BLOCK, 0x801, 0 },
+                          file = { CHVD_IMAGE_FILE, 0x801, 0 };
 
         g_assert_true(g_file_set_contents(path, "x", -1, NULL));
         g_assert_cmpint(link(path, alias), ==, 0);

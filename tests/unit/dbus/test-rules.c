@@ -86,6 +86,11 @@ static void test_rules(void) {
         refuse(K "net tap=a/b", "net[0].tap: 'a/b' can't be an interface's name");
         refuse(K "net tap=a%db", "net[0].tap: 'a%db' can't be an interface's name");
         refuse(K "net tap=..", "net[0].tap: '..' can't be an interface's name");
+        refuse(K "net bridge=..", "net[0].bridge: '..' can't be an interface's name");
+        refuse(K "net bridge=br%d", "net[0].bridge: 'br%d' can't be an interface's name");
+        refuse(K "net bridge=br0,ip=10.0.0.1,mask=255.0.0.0",
+               "net[0].ip: an interface on a bridge has no address of its own; give it to the "
+               "bridge");
         refuse(K "rng src=random", "rng.src: 'random' is not an absolute path");
         refuse(K "serial file=log", "serial.file: 'log' is not an absolute path");
         refuse(K "serial socket=/s console socket=/s",
