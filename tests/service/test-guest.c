@@ -4,7 +4,7 @@
 /*
  * Proves the whole way down and back: a client, chvd, a real chv-vmm and a guest of our own on /dev/kvm. The guest
  * runs, stands still, goes on, is reset and rebooted; it powers itself off; one that is killed leaves its neighbour
- * running; a file that is no kernel is refused by name.
+ * running; it does not notice that chvd is killed and started again; a file that is no kernel is refused by name.
  */
 
 #include <fcntl.h>
@@ -248,6 +248,56 @@ static void test_preserved(void) {
         g_assert_cmpint(kill(atoi(before), 0), ==, -1);
 }
 
+/* The guest counts on, line by line, whoever is there. */
+static void test_outlives(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *vm = NULL, *pid = NULL;
+        g_autoptr(GString) said = g_string_new(NULL);
+        unsigned last = 0, lines = 0;
+        char text[4096];
+
+        if (!service)
+                return;
+        vm = create(service, "a", "tick", "");
+        call(service, vm, "Start", NULL);
+        pid = vm_get(service, vm, "WorkerPID");
+        {
+                chv_autofd console = open_console(service, vm, "{'read-only': <true>}");
+
+                for (unsigned i = 0; i < 5; i++) {
+                        g_autofree char *now = NULL;
+
+                        service_kill(service);
+                        g_assert_cmpuint(drain(console, PATIENCE_MS, text, 256), >, 0);
+                        g_string_append(said, text);
+                        service_restart(service, 0);
+                        now = vm_get(service, vm, "WorkerPID");
+                        g_assert_cmpstr(now, ==, pid);
+                        vm_await(service, vm, "running");
+                        assert_ticks(service, vm);
+                        g_assert_cmpuint(drain(console, PATIENCE_MS, text, 256), >, 0);
+                        g_string_append(said, text);
+                }
+        }
+        for (const char *at = said->str; (at = strstr(at, "tick 0x")); at++) {
+                unsigned n = (unsigned) g_ascii_strtoull(at + 5, NULL, 16);
+
+                if (!strchr(at, '\n'))
+                        break;
+                if (last)
+                        g_assert_cmpuint(n, ==, last + 1);
+                last = n;
+                lines++;
+        }
+        g_assert_cmpuint(lines, >, 5);
+        call(service, vm, "Pause", NULL);
+        service_restart(service, SIGKILL);
+        vm_await(service, vm, "paused");
+        call(service, vm, "Resume", NULL);
+        assert_ticks(service, vm);
+        call(service, vm, "PowerOff", NULL);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/guest/not-a-kernel", test_not_a_kernel);
@@ -258,5 +308,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/guest/neighbour", test_neighbour);
         g_test_add_func("/guest/consoles", test_consoles);
         g_test_add_func("/guest/preserved", test_preserved);
+        g_test_add_func("/guest/outlives", test_outlives);
         return g_test_run();
 }

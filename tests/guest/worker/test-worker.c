@@ -401,6 +401,19 @@ static void test_connections(void) {
         g_assert_cmpstr(other, ==, "running");
 }
 
+/* A worker that was forgotten before it had a machine does not wait for ever; one that has a machine does. */
+static void test_lonely(void) {
+        g_autoptr(Worker) worker = worker_new(), other = worker_new();
+
+        boot(other, "guest-machine", "tick", "");
+        worker_disconnect(other);
+        worker_disconnect(worker);
+        g_assert_true(worker_alive(worker));
+        assert_exit(worker, 0);
+        worker_idle(1000);
+        g_assert_true(worker_alive(other));
+}
+
 /* What the machine ended in is told to who comes later; then the process goes. */
 static void test_end_unwatched(void) {
         g_autoptr(Worker) worker = worker_new();
@@ -475,6 +488,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/worker/hostile-registers", test_hostile_registers);
         g_test_add_func("/worker/connections", test_connections);
         g_test_add_func("/worker/end-unwatched", test_end_unwatched);
+        g_test_add_func("/worker/lonely", test_lonely);
         g_test_add_func("/worker/killed", test_killed);
         return g_test_run();
 }
