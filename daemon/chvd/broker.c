@@ -19,6 +19,7 @@
 #include "daemon/chvd/opener.h"
 #include "daemon/chvd/resource.h"
 #include "daemon/chvd/tap.h"
+#include "daemon/chvd/thread.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
 
@@ -94,13 +95,12 @@ static void removal_free(gpointer data) {
         g_free(removal);
 }
 
-static void
-remove_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable) {
+static gpointer remove_in_thread(gpointer data, GCancellable *cancellable, GError **error) {
         const Removal *removal = data;
         g_autoptr(ChvdOpener) opener = chvd_opener_new(removal->rights);
 
         remove_made(opener, removal->made, cancellable);
-        g_task_return_boolean(task, true);
+        return NULL;
 }
 
 static void on_removed(GObject *source, GAsyncResult *result, gpointer data) {
@@ -140,8 +140,7 @@ static bool release(ChvdResources *resources, void (*done)(gpointer data), gpoin
                         g_object_ref(cancellable), g_object_unref);
         task = g_task_new(/* source_object= */ NULL, cancellable, on_removed, NULL);
         g_task_set_task_data(task, removal, removal_free);
-        g_task_set_return_on_cancel(task, true);
-        g_task_run_in_thread(task, remove_in_thread);
+        chvd_thread_run(task, remove_in_thread, /* free_result= */ NULL);
         return false;
 }
 
@@ -432,26 +431,21 @@ static bool add_all(Opening *opening, const char *kvm_path, GError **error) {
         return add_terminals(opening, definition->config, error);
 }
 
-static void open_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable) {
+static gpointer open_in_thread(gpointer data, GCancellable *cancellable, GError **error) {
         Request *request = data;
         g_autoptr(ChvdResources) resources = g_steal_pointer(&request->resources);
         const ChvdRights ours = { .self = true };
         g_autoptr(ChvdOpener) opener = chvd_opener_new(resources->rights);
         g_autoptr(ChvdOpener) own = chvd_opener_new(&ours);
         Opening opening = { resources, opener, own, cancellable };
-        GError *error = NULL;
 
-        if (add_all(&opening, request->kvm_path, &error)) {
-                g_task_return_pointer(
-                                task, g_steal_pointer(&resources),
-                                (GDestroyNotify) chvd_resources_free);
-                return;
-        }
+        if (add_all(&opening, request->kvm_path, error))
+                return g_steal_pointer(&resources);
         /* Before anybody is told. */
         remove_made(opener, resources->made, cancellable);
         if (!g_cancellable_is_cancelled(cancellable))
                 g_array_set_size(resources->made, 0);
-        g_task_return_error(task, error);
+        return NULL;
 }
 
 static void request_free(gpointer data) {
@@ -475,8 +469,7 @@ void chvd_broker_open_async(
         request->resources = resources_new(context, definition, owner);
         request->kvm_path = g_strdup(context->kvm_path);
         g_task_set_task_data(task, request, request_free);
-        g_task_set_return_on_cancel(task, true);
-        g_task_run_in_thread(task, open_in_thread);
+        chvd_thread_run(task, open_in_thread, (GDestroyNotify) chvd_resources_free);
 }
 
 ChvdResources *chvd_broker_open_finish(GAsyncResult *result, GError **error) {

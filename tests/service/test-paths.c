@@ -584,6 +584,66 @@ static void test_hangs(void) {
         await_children(service, 0);
 }
 
+/* One user's hanging file systems are not another's. */
+static void test_many_hang(void) {
+        enum {
+                MANY = 24
+        };
+        g_autoptr(Service) service = start_with_opener("/bin/cat");
+        GError *errors[MANY] = { NULL };
+        char *vms[MANY];
+        g_autofree char *other = NULL;
+
+        if (!service)
+                return;
+        for (unsigned i = 0; i < MANY; i++) {
+                g_autofree char *name = g_strdup_printf("a%u", i);
+
+                vms[i] = create_for(service, name, NULL, ALICE);
+                begin_start(service, vms[i], 100, &errors[i]);
+        }
+        await_children(service, MANY);
+        other = vm_run(service, "roots", NULL, NULL);
+        forget(service, other);
+        for (unsigned i = 0; i < MANY; i++)
+                forget(service, vms[i]);
+        for (unsigned i = 0; i < MANY; i++) {
+                while (!errors[i])
+                        (void) g_main_context_iteration(NULL, true);
+                assert_chv_error(errors[i], CHV_ERROR_CANCELLED);
+                g_error_free(errors[i]);
+                g_free(vms[i]);
+        }
+        await_children(service, 0);
+}
+
+/* What a chvd that was killed had opened is known to the next. */
+static void test_found_again(void) {
+        static const char *const says[] = { "disks[0].path", "in use by VM 'a'", NULL };
+        g_autoptr(Service) service = start();
+        g_autofree char *home = NULL, *more = NULL, *vm = NULL, *other = NULL, *socket = NULL,
+                        *disk = NULL;
+        g_autoptr(GVariant) started = NULL, off = NULL, free = NULL;
+
+        if (!service)
+                return;
+        make_home(service, &home);
+        socket = g_build_filename(home, "console.sock", NULL);
+        more = everything(home);
+        disk = g_strdup_printf("'disks': <[{'path': <'%s/disk'>}]>", home);
+        vm = create_for(service, "a", more, ALICE);
+        other = create_for(service, "b", disk, ALICE);
+        started = vm_call(service, vm, "Start", NULL);
+        service_kill(service);
+        service_restart(service, SIGKILL);
+        vm_await(service, vm, "running");
+        start_fails(service, other, says);
+        g_assert_true(g_file_test(socket, G_FILE_TEST_EXISTS));
+        off = vm_call(service, vm, "PowerOff", NULL);
+        g_assert_false(g_file_test(socket, G_FILE_TEST_EXISTS));
+        free = vm_call(service, other, "Start", NULL);
+}
+
 static void test_no_opener(void) {
         static const char *const missing[] = { "payload.kernel", "/nonexistent/opener", NULL };
         static const char *const ends[] = { "payload.kernel", "has ended", NULL };
@@ -654,6 +714,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/paths/given-twice", test_given_twice);
         g_test_add_func("/paths/exchanged", test_exchanged);
         g_test_add_func("/paths/hangs", test_hangs);
+        g_test_add_func("/paths/many-hang", test_many_hang);
+        g_test_add_func("/paths/found-again", test_found_again);
         g_test_add_func("/paths/no-opener", test_no_opener);
         g_test_add_func("/paths/no-leaks", test_no_leaks);
         return g_test_run();
