@@ -63,7 +63,8 @@ static void on_kick(int signal) {
 }
 
 static bool install_kick(GError **error) {
-        struct sigaction action = { .sa_handler = on_kick };
+        /* Only KVM_RUN is to return; what a handler of an exit is doing goes on. */
+        struct sigaction action = { .sa_handler = on_kick, .sa_flags = SA_RESTART };
 
         (void) sigemptyset(&action.sa_mask);
         if (sigaction(KICK_SIGNAL, &action, NULL) < 0)
