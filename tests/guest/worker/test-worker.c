@@ -274,11 +274,13 @@ boot_with_disk(Worker *worker,
                const char *guest,
                const char *cmdline,
                const char *disk,
-               bool readonly) {
+               bool readonly,
+               bool sync) {
         g_autofree char *more =
                         g_strdup_printf(", 'disks': <[{'path': <'%s'>, 'serial': "
-                                        "<'serial-of-the-disk'>, 'readonly': <%s>}]>",
-                                        disk, readonly ? "true" : "false");
+                                        "<'serial-of-the-disk'>, 'readonly': <%s>, "
+                                        "'disable_io_uring': <%s>}]>",
+                                        disk, readonly ? "true" : "false", sync ? "true" : "false");
         int fd = open(disk, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 
         g_assert_cmpint(fd, >=, 0);
@@ -286,13 +288,13 @@ boot_with_disk(Worker *worker,
         boot(worker, guest, cmdline, more);
 }
 
-static void check_disk(bool readonly) {
+static void check_disk(bool readonly, bool sync) {
         g_autoptr(Worker) worker = worker_new();
         g_autofree char *disk = new_disk();
         g_autofree char *contents = NULL;
         gsize len;
 
-        boot_with_disk(worker, "guest-disk", readonly ? "readonly" : "", disk, readonly);
+        boot_with_disk(worker, "guest-disk", readonly ? "readonly" : "", disk, readonly, sync);
         worker_expect(worker, "done");
         assert_exit(worker, 0);
         g_assert_true(g_file_get_contents(disk, &contents, &len, NULL));
@@ -305,11 +307,15 @@ static void check_disk(bool readonly) {
 }
 
 static void test_disk(void) {
-        check_disk(/* readonly= */ false);
+        check_disk(/* readonly= */ false, /* sync= */ false);
 }
 
 static void test_disk_readonly(void) {
-        check_disk(/* readonly= */ true);
+        check_disk(/* readonly= */ true, /* sync= */ false);
+}
+
+static void test_disk_sync(void) {
+        check_disk(/* readonly= */ false, /* sync= */ true);
 }
 
 static void test_hostile_queue(void) {
@@ -324,7 +330,8 @@ static void test_hostile_queue(void) {
                 g_autoptr(Worker) worker = worker_new();
                 g_autofree char *cmdline = g_strdup_printf("case=%u", n);
 
-                boot_with_disk(worker, "guest-hostile", cmdline, disk, /* readonly= */ false);
+                boot_with_disk(worker, "guest-hostile", cmdline, disk, /* readonly= */ false,
+                               /* sync= */ false);
                 assert_exit(worker, 0);
                 if (strstr(worker_output(worker), "no such case"))
                         break;
@@ -344,7 +351,8 @@ static void test_hostile_rings(void) {
         g_autoptr(Worker) worker = worker_new();
         g_autofree char *disk = new_disk();
 
-        boot_with_disk(worker, "guest-hostile", "bad-rings", disk, /* readonly= */ false);
+        boot_with_disk(worker, "guest-hostile", "bad-rings", disk, /* readonly= */ false,
+                       /* sync= */ false);
         worker_expect(worker, "survived");
         assert_exit(worker, 0);
         (void) g_unlink(disk);
@@ -354,7 +362,8 @@ static void test_hostile_registers(void) {
         g_autoptr(Worker) worker = worker_new();
         g_autofree char *disk = new_disk();
 
-        boot_with_disk(worker, "guest-hostile", "fuzz rounds=20000", disk, /* readonly= */ false);
+        boot_with_disk(worker, "guest-hostile", "fuzz rounds=20000", disk, /* readonly= */ false,
+                       /* sync= */ false);
         worker_expect(worker, "fuzzed");
         assert_exit(worker, 0);
         (void) g_unlink(disk);
@@ -483,6 +492,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/worker/debug-flood", test_debug_flood);
         g_test_add_func("/worker/disk", test_disk);
         g_test_add_func("/worker/disk-readonly", test_disk_readonly);
+        g_test_add_func("/worker/disk-without-io-uring", test_disk_sync);
         g_test_add_func("/worker/hostile-queue", test_hostile_queue);
         g_test_add_func("/worker/hostile-rings", test_hostile_rings);
         g_test_add_func("/worker/hostile-registers", test_hostile_registers);

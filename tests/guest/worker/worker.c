@@ -29,9 +29,10 @@ typedef struct {
 } SeenEvent;
 
 struct Worker {
+        unsigned number; /* of its channel, which outlives it while somebody else has it open */
         GPid pid;
         guint child_source;
-        bool ended;
+        bool ended, closed; /* the process; the connection, and every event has been seen */
         int status;
         GDBusConnection *connection;
         ChvVmm *proxy;
@@ -76,6 +77,11 @@ static void on_child_exit(GPid pid, int status, gpointer data) {
         worker->status = status;
 }
 
+static void
+on_closed(GDBusConnection *connection, gboolean vanished, GError *error, Worker *worker) {
+        worker->closed = true;
+}
+
 static gboolean on_tick(gpointer data) {
         return G_SOURCE_CONTINUE;
 }
@@ -105,15 +111,22 @@ static struct sockaddr_un address_of(const Worker *worker) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
 
         /* In the abstract name space: nothing is left behind. */
-        (void) snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "chv-test-%d-%p",
-                        getpid(), (const void *) worker);
+        (void) snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "chv-test-%d-%u",
+                        getpid(), worker->number);
         return address;
 }
 
-void worker_disconnect(Worker *worker) {
+static void forget_connection(Worker *worker) {
         g_clear_object(&worker->proxy);
-        g_dbus_connection_close_sync(worker->connection, NULL, NULL);
+        if (worker->connection)
+                (void) g_signal_handlers_disconnect_by_data(worker->connection, worker);
         g_clear_object(&worker->connection);
+        worker->closed = true;
+}
+
+void worker_disconnect(Worker *worker) {
+        g_dbus_connection_close_sync(worker->connection, NULL, NULL);
+        forget_connection(worker);
 }
 
 void worker_connect(Worker *worker) {
@@ -129,14 +142,15 @@ void worker_connect(Worker *worker) {
         socket_object = g_socket_new_from_fd(fd, &error);
         g_assert_no_error(error);
         stream = g_socket_connection_factory_create_connection(socket_object);
-        g_clear_object(&worker->proxy);
-        g_clear_object(&worker->connection);
+        forget_connection(worker);
         worker->connection = g_dbus_connection_new_sync(
                         G_IO_STREAM(stream), guid,
                         G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER |
                                         G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_ALLOW_ANONYMOUS,
                         NULL, NULL, &error);
         g_assert_no_error(error);
+        worker->closed = false;
+        g_signal_connect(worker->connection, "closed", G_CALLBACK(on_closed), worker);
         worker->proxy = chv_vmm_proxy_new_sync(
                         worker->connection, G_DBUS_PROXY_FLAGS_NONE, NULL,
                         "/org/cloudhypervisor/Vmm", NULL, &error);
@@ -146,15 +160,22 @@ void worker_connect(Worker *worker) {
 }
 
 Worker *worker_new(void) {
+        return worker_new_with(/* argument= */ NULL, /* environment= */ NULL);
+}
+
+Worker *worker_new_with(const char *argument, char **environment) {
         const char *program = g_getenv("CHV_WORKER");
-        const char *const argv[] = { program, NULL };
+        const char *const argv[] = { program, argument, NULL };
         g_autoptr(GError) error = NULL;
         Worker *worker = g_new0(Worker, 1);
-        struct sockaddr_un address = address_of(worker);
+        static unsigned n_workers;
+        struct sockaddr_un address;
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         (void) CHV_ERROR; /* registers the names of the errors that will come back */
         g_assert_nonnull(program);
+        worker->number = n_workers++;
+        address = address_of(worker);
         worker->text = -1;
         worker->output = g_string_new(NULL);
         worker->events = g_ptr_array_new_with_free_func(seen_event_free);
@@ -164,7 +185,7 @@ Worker *worker_new(void) {
         g_assert_cmpint(bind(fd, (struct sockaddr *) &address, sizeof(address)), ==, 0);
         g_assert_cmpint(listen(fd, 8), ==, 0);
         (void) g_spawn_async_with_fds(
-                        NULL, (char **) argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
+                        NULL, (char **) argv, environment, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
                         &worker->pid, fd, -1, -1, &error);
         g_assert_no_error(error);
         close(fd);
@@ -178,14 +199,13 @@ void worker_free(Worker *worker) {
                 return;
         if (!worker->ended)
                 (void) kill(worker->pid, SIGKILL);
-        if (!worker->ended)
+        if (!worker->ended || !worker->closed)
                 (void) worker_wait(worker);
         if (worker->text >= 0)
                 close(worker->text);
         g_variant_builder_clear(&worker->names);
         g_clear_object(&worker->fds);
-        g_clear_object(&worker->proxy);
-        g_clear_object(&worker->connection);
+        forget_connection(worker);
         g_ptr_array_unref(worker->events);
         g_string_free(worker->output, true);
         g_free(worker);
@@ -293,7 +313,7 @@ unsigned worker_count_events(Worker *worker, const char *name) {
 
 static bool has_ended(Worker *worker, const void *what) {
         read_text(worker);
-        return worker->ended;
+        return worker->ended && worker->closed;
 }
 
 int worker_wait(Worker *worker) {

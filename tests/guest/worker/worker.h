@@ -14,6 +14,9 @@ typedef struct Worker Worker;
 
 Worker *worker_new(void);
 
+/* With an argument, and variables instead of the caller's; either may be NULL. */
+Worker *worker_new_with(const char *argument, char **environment);
+
 /* Closes the connection, as a chvd that dies does; and makes another, which ends the one there is. */
 void worker_disconnect(Worker *worker);
 void worker_connect(Worker *worker);
