@@ -257,6 +257,7 @@ static bool add_disk(Machine *machine, size_t index, GError **error) {
                 .no_io_uring = disk->disable_io_uring,
                 .io_error = on_io_error,
                 .io_error_opaque = machine,
+                .hook = { machine->parts.io_thread_start, NULL },
         };
 
         for (size_t i = 0; i < disk->n_queue_affinity; i++) {
@@ -297,6 +298,7 @@ static bool add_net(Machine *machine, size_t index, GError **error) {
                 .offload_tso = net->offload_tso,
                 .offload_ufo = net->offload_ufo,
                 .offload_csum = net->offload_csum,
+                .hook = { machine->parts.io_thread_start, NULL },
         };
 
         if (!parse_mac(net->mac, config.mac)) {
@@ -351,7 +353,10 @@ static bool add_virtio_console(Machine *machine, GError **error) {
 
 bool machine_add_devices(Machine *machine, GError **error) {
         const ChvConfig *config = machine->parts.config;
-        struct iothread_config io = { .name = "io-misc" };
+        struct iothread_config io = {
+                .name = "io-misc",
+                .thread_start = machine->parts.io_thread_start,
+        };
 
         machine->io = iothread_new(&io, error);
         if (!machine->io)

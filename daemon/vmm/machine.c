@@ -166,6 +166,7 @@ static bool add_vcpus(Machine *machine, GError **error) {
                               cpus->topology.dies_per_package, cpus->topology.packages },
                 .affinity = affinity,
                 .n_affinity = cpus->n_affinity,
+                .thread_start = machine->parts.vcpu_thread_start,
         };
 
         for (size_t i = 0; i < cpus->n_affinity; i++) {

@@ -20,6 +20,9 @@ typedef struct {
         const FdTable *fds;      /* "kvm" and what chv_config_resources() names */
         Events *events;
         Console *serial, *console, *debug_console;
+
+        /* First thing on each of its threads (sandbox); may be NULL. The argument means nothing. */
+        void (*vcpu_thread_start)(void *opaque), (*io_thread_start)(void *opaque);
 } MachineParts;
 
 /* Paused at its first instruction. On failure nothing stays behind. */

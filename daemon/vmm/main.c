@@ -4,7 +4,7 @@
 /*
  * chv-vmm: the process of one VM. chvd starts it with a listening socket as standard input, connects to that, and speaks
  * org.cloudhypervisor.Vmm over the connection; everything else the VM needs arrives through it. The machine lives on
- * when the connection goes, for the next chvd to connect.
+ * when the connection goes, for the next chvd to connect. What it gives up on the way, and when, is in sandbox/sandbox.c.
  */
 
 #include "config.h"
@@ -13,12 +13,13 @@
 #include <glib-unix.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "daemon/vmm/channel.h"
+#include "daemon/vmm/sandbox/sandbox.h"
 #include "daemon/vmm/service.h"
 
 #define CHANNEL_FD STDIN_FILENO
@@ -46,12 +47,14 @@ static gboolean on_terminate(gpointer data) {
 static void on_connected(void *opaque, GDBusConnection *connection) {
         Program *program = opaque;
 
+        sandbox_set_connection(connection);
         vmm_service_connect(program->service, connection);
 }
 
 static void on_lost(void *opaque) {
         Program *program = opaque;
 
+        sandbox_set_connection(/* connection= */ NULL);
         vmm_service_connect(program->service, /* connection= */ NULL);
 }
 
@@ -69,23 +72,82 @@ static int run(GError **error) {
         if (!channel)
                 return EXIT_FAILURE;
         g_unix_signal_add(SIGTERM, on_terminate, &program);
+        if (!sandbox_filter(CHANNEL_FD, error))
+                return EXIT_FAILURE;
         g_main_loop_run(loop);
         return program.status;
 }
 
-int main(int argc, char **argv) {
-        g_autoptr(GError) error = NULL;
-        int status;
+/* GLib's own writer asks for the time zone, the journal and the terminal: all behind paths. */
+static GLogWriterOutput
+write_log(GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer data) {
+        const char *message = "", *domain = NULL;
 
-        if (argc > 1 && strcmp(argv[1], "--version") == 0) {
-                g_print("chv-vmm %s\n", CHV_VERSION);
-                return EXIT_SUCCESS;
-        }
+        for (gsize i = 0; i < n_fields; i++)
+                if (strcmp(fields[i].key, "MESSAGE") == 0)
+                        message = fields[i].value;
+                else if (strcmp(fields[i].key, "GLIB_DOMAIN") == 0)
+                        domain = fields[i].value;
+        if (!g_log_writer_default_would_drop(level, domain))
+                dprintf(STDERR_FILENO, "chv-vmm: %s\n", message);
+        return G_LOG_WRITER_HANDLED;
+}
+
+static gboolean on_seccomp(const gchar *name, const gchar *value, gpointer config, GError **error) {
+        if (sandbox_seccomp_from_string(value, &((SandboxConfig *) config)->seccomp))
+                return true;
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: '%s' is none of on, log, errno and off", name, value);
+        return false;
+}
+
+static gboolean on_user(const gchar *name, const gchar *value, gpointer config, GError **error) {
+        if (sandbox_user_from_string(value, config))
+                return true;
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                    "%s: '%s' is not UID:GID, two numbers from 1 to 4294967294", name, value);
+        return false;
+}
+
+static gboolean on_version(const gchar *name, const gchar *value, gpointer data, GError **error) {
+        g_print("chv-vmm %s\n", CHV_VERSION);
+        exit(EXIT_SUCCESS);
+}
+
+static bool parse_options(int argc, char **argv, SandboxConfig *config, GError **error) {
+        static const GOptionEntry entries[] = {
+                { "seccomp", 0, 0, G_OPTION_ARG_CALLBACK, on_seccomp,
+                  "What a forbidden system call leads to: on (death), log, errno, off", "MODE" },
+                { "user", 0, 0, G_OPTION_ARG_CALLBACK, on_user,
+                  "User and group to become, as numbers", "UID:GID" },
+                { "version", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, on_version,
+                  "Print the version", NULL },
+                { NULL },
+        };
+        g_autoptr(GOptionContext) context = g_option_context_new("- the process of one VM");
+        GOptionGroup *group = g_option_group_new("vmm", NULL, NULL, config, NULL);
+
+        g_option_group_add_entries(group, entries);
+        g_option_context_set_main_group(context, group); /* takes it */
+        if (!g_option_context_parse(context, &argc, &argv, error))
+                return false;
+        if (argc > 1)
+                g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION,
+                            "unknown argument '%s'", argv[1]);
+        return argc == 1;
+}
+
+int main(int argc, char **argv) {
+        SandboxConfig sandbox = { .seccomp = SANDBOX_SECCOMP_ON };
+        g_autoptr(GError) error = NULL;
+        int status = EXIT_FAILURE;
+
+        g_log_set_writer_func(write_log, NULL, NULL);
         (void) signal(SIGPIPE, SIG_IGN);
         (void) signal(SIGXFSZ, SIG_IGN); /* a write beyond a limit is an error of that request */
-        (void) prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        status = run(&error);
+        if (parse_options(argc, argv, &sandbox, &error) && sandbox_enter(&sandbox, &error))
+                status = run(&error);
         if (error)
-                g_printerr("chv-vmm: %s\n", error->message);
+                dprintf(STDERR_FILENO, "chv-vmm: %s\n", error->message);
         return status;
 }

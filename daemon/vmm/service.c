@@ -12,6 +12,7 @@
 #include "daemon/vmm/service.h"
 
 #include "daemon/vmm/machine.h"
+#include "daemon/vmm/sandbox/sandbox.h"
 #include "dbus/error.h"
 #include "dbus/generated.h"
 #include "dbus/state.h"
@@ -132,6 +133,8 @@ static bool build_machine(VmmService *service, GError **error) {
                 .serial = service->consoles[CONSOLE_SERIAL],
                 .console = service->consoles[CONSOLE_VIRTIO],
                 .debug_console = service->consoles[CONSOLE_DEBUG],
+                .vcpu_thread_start = sandbox_vcpu_thread,
+                .io_thread_start = sandbox_io_thread,
         };
 
         service->machine = machine_new(&parts, error);
@@ -269,6 +272,7 @@ on_boot(ChvVmm *skeleton,
                 g_dbus_method_invocation_return_gerror(invocation, error);
                 return true;
         }
+        sandbox_main_thread(); /* the last moment before a guest runs */
         (void) g_variant_lookup(options, "paused", "b", &paused);
         (void) g_variant_lookup(options, "preserve", "b", &service->preserve);
         if (!paused)
