@@ -204,6 +204,12 @@ static void on_connected(GObject *source, GAsyncResult *result, gpointer data) {
                         /* arg0= */ NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_properties, worker,
                         /* user_data_free_func= */ NULL);
         (void) g_signal_connect(worker->connection, "closed", G_CALLBACK(on_closed), worker);
+        /* One that hung up during the handshake has said so already, when nobody listened. */
+        if (g_dbus_connection_is_closed(worker->connection)) {
+                on_closed(worker->connection, /* peer_vanished= */ true, /* error= */ NULL, worker);
+                worker_unref(worker);
+                return;
+        }
         g_dbus_connection_start_message_processing(worker->connection);
         worker->ready = true;
         worker->ops->ready(worker->data);
