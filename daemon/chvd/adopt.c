@@ -21,7 +21,7 @@
 #include "dbus/error.h"
 
 #define ANSWER_MS (30 * 1000)
-#define UNNOTED_MS (10 * 1000) /* for one that cannot be killed */
+#define UNNOTED_MS (10 * 1000) /* for one that cannot be killed, or does not die of it */
 
 struct ChvdAdoption {
         const ChvdContext *context;
@@ -38,6 +38,7 @@ typedef struct {
         ChvdRun *run;
         ChvdWorker *worker;
         guint timer;
+        bool killed;
         ChvVmState state; /* what the machine has ended in; INVALID: not known */
         char *reason;
 } Orphan;
@@ -69,13 +70,17 @@ static gboolean on_done(gpointer data) {
         return G_SOURCE_REMOVE;
 }
 
+static void forget(ChvdAdoption *adoption, Orphan *orphan) {
+        (void) g_ptr_array_remove(adoption->runs, orphan);
+        if (adoption->runs->len == 0)
+                adoption->idle = g_idle_add(on_done, adoption);
+}
+
 static void settle(Orphan *orphan, const ChvdAdopted *adopted) {
         ChvdAdoption *adoption = orphan->adoption;
 
         adoption->ops->adopted(adoption->data, orphan->name, adopted);
-        (void) g_ptr_array_remove(adoption->runs, orphan);
-        if (adoption->runs->len == 0)
-                adoption->idle = g_idle_add(on_done, adoption);
+        forget(adoption, orphan);
 }
 
 static void set_end(Orphan *orphan, ChvVmState state, const char *reason) {
@@ -132,6 +137,8 @@ static void on_failed(gpointer data, const GError *error) {
 
 static gboolean on_time(gpointer data) {
         Orphan *orphan = data;
+        ChvdAdoption *adoption = orphan->adoption;
+        g_autoptr(GError) error = NULL;
 
         orphan->timer = 0;
         if (!orphan->run->handle) {
@@ -142,8 +149,19 @@ static gboolean on_time(gpointer data) {
                 over(orphan);
                 return G_SOURCE_REMOVE;
         }
-        set_end(orphan, CHV_VM_STATE_FAILED, "its worker did not answer the restarted service");
-        chvd_worker_end(orphan->worker, /* grace_ms= */ 0);
+        if (!orphan->killed) {
+                orphan->killed = true;
+                set_end(orphan, CHV_VM_STATE_FAILED,
+                        "its worker did not answer the restarted service");
+                orphan->timer = g_timeout_add(UNNOTED_MS, on_time, orphan);
+                chvd_worker_end(orphan->worker, /* grace_ms= */ 0);
+                return G_SOURCE_REMOVE;
+        }
+        /* Stuck in the kernel: it has the VM's disks still. */
+        g_set_error(&error, CHV_ERROR, CHV_ERROR_WORKER_DIED, "process %d does not end when killed",
+                    chvd_worker_pid(orphan->worker));
+        adoption->ops->broken(adoption->data, orphan->name, error);
+        forget(adoption, orphan);
         return G_SOURCE_REMOVE;
 }
 

@@ -53,7 +53,7 @@ typedef struct {
         const char *runtime_dir;
         int lock; /* of the runtime folder; -1: not ours, or there is none */
         unsigned lock_timer, lock_tries;
-        bool replaces, loaded, begun;
+        bool replaces, loading, loaded, begun, interrupted;
         GBusNameOwnerFlags flags;
         unsigned owner_id;
         bool stopping;
@@ -78,7 +78,13 @@ static void stop(Program *program, int status) {
 }
 
 static gboolean on_interrupt(gpointer data) {
-        stop(data, EXIT_SUCCESS);
+        Program *program = data;
+
+        /* What runs is not all known yet. */
+        if (program->loading && !program->loaded && !program->interrupted)
+                program->interrupted = true;
+        else
+                stop(program, EXIT_SUCCESS);
         return G_SOURCE_CONTINUE;
 }
 
@@ -167,11 +173,18 @@ static void on_loaded(gpointer data) {
         if (program->stopping)
                 return;
         program->loaded = true;
+        if (program->interrupted)
+                return stop(program, EXIT_SUCCESS);
         g_dbus_object_manager_server_set_connection(program->context.objects, program->bus);
         if (program->replaces)
                 begin(program);
         else
                 own_name(program);
+}
+
+static void load(Program *program) {
+        program->loading = true;
+        chvd_manager_load(program->manager, on_loaded, program);
 }
 
 /* The one before lets go of its VMs first. */
@@ -187,7 +200,7 @@ static gboolean on_lock_time(gpointer data) {
                 g_message("%s", error->message);
         program->lock_timer = 0;
         if (!program->stopping)
-                chvd_manager_load(program->manager, on_loaded, program);
+                load(program);
         return G_SOURCE_REMOVE;
 }
 
@@ -275,7 +288,7 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         if (program->replaces)
                 own_name(program);
         else
-                chvd_manager_load(program->manager, on_loaded, program);
+                load(program);
         return true;
 }
 

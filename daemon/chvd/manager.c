@@ -340,6 +340,8 @@ static void make_and_start(Request *request) {
         g_autoptr(GError) error = NULL;
 
         make(request);
+        if (!request->transient)
+                chvd_vm_set_to_keep(request->vm);
         if (chvd_vm_start(request->vm, request->origin.owner,
                           /* paused= */ false, CHVD_START_TIMEOUT_S, on_started, request,
                           /* ret_job= */ NULL, &error)) {
@@ -649,6 +651,13 @@ static void on_autostarted(gpointer data) {
         chvd_runtime_set_up(manager->context->runtime_dir);
 }
 
+static void on_kept_late(gpointer data, const GError *error) {
+        g_autoptr(ChvdVm) vm = data;
+
+        if (error)
+                g_message("VM '%s' stays transient: %s", chvd_vm_name(vm), error->message);
+}
+
 /* Its run ended while nobody watched: what would have followed follows now. */
 static void go_on(ChvdVm *vm, bool restart) {
         g_autoptr(GError) error = NULL;
@@ -672,7 +681,7 @@ static void go_on(ChvdVm *vm, bool restart) {
 }
 
 void chvd_manager_begin(ChvdManager *manager) {
-        g_autoptr(GPtrArray) vms = all_vms(manager);
+        g_autoptr(GPtrArray) vms = NULL;
         GHashTableIter iter;
         gpointer name, why;
 
@@ -691,6 +700,13 @@ void chvd_manager_begin(ChvdManager *manager) {
         while (g_hash_table_iter_next(&iter, &name, &why))
                 go_on(g_hash_table_lookup(manager->vms, name), why != NULL);
         g_hash_table_remove_all(manager->over);
+        vms = all_vms(manager);
+        for (unsigned i = 0; i < vms->len; i++) {
+                ChvdVm *vm = g_ptr_array_index(vms, i);
+
+                if (chvd_vm_is_to_keep(vm))
+                        chvd_vm_keep(vm, on_kept_late, chvd_vm_ref(vm));
+        }
         if (!chvd_runtime_is_up(manager->context->runtime_dir))
                 manager->autostart = chvd_autostart_new(vms, find_vm, on_autostarted, manager);
 }

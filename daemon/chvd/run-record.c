@@ -62,6 +62,7 @@ char *chvd_run_to_text(const ChvdRun *run, GError **error) {
         g_variant_dict_insert(&all, "boot", "s", boot);
         g_variant_dict_insert(&all, "phase", "s", phases[run->phase]);
         g_variant_dict_insert(&all, "transient", "b", (gboolean) run->transient);
+        g_variant_dict_insert(&all, "keep", "b", (gboolean) run->keep);
         g_variant_dict_insert(&all, "restart", "b", (gboolean) run->restart);
         g_variant_dict_insert(&all, "record", "s", record);
         g_variant_dict_insert(&all, "before", "s", chv_vm_state_to_string(run->before));
@@ -107,7 +108,7 @@ static bool read_states(ChvdRun *run, GVariant *dict) {
 
 static ChvdRun *run_from_dict(GVariant *dict, GError **error) {
         g_autoptr(ChvdRun) run = g_new0(ChvdRun, 1);
-        gboolean transient, restart;
+        gboolean transient, restart, keep = false;
         const char *record;
 
         if (!g_variant_lookup(dict, "boot", "s", &run->boot) ||
@@ -119,6 +120,8 @@ static ChvdRun *run_from_dict(GVariant *dict, GError **error) {
                 return broken(error, "something is missing");
         run->transient = transient;
         run->restart = restart;
+        (void) g_variant_lookup(dict, "keep", "b", &keep);
+        run->keep = keep;
         (void) g_variant_lookup(dict, "reason", "s", &run->reason);
         (void) g_variant_lookup(dict, "handle", "s", &run->handle);
         run->consoles = g_variant_lookup_value(dict, "consoles", G_VARIANT_TYPE("a{ss}"));

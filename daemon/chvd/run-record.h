@@ -21,6 +21,7 @@ typedef struct {
         char *boot; /* of the host, which it belongs to */
         ChvdRunPhase phase;
         bool transient;
+        bool keep;           /* it is to be stored when it has started */
         bool restart;        /* it is to be started again when this run has ended */
         ChvdRecord *record;  /* of the VM as it runs */
         ChvVmState before;   /* where a start that fails goes back to */

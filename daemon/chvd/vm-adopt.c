@@ -31,6 +31,7 @@ bool chvd_vm_note(ChvdVm *vm, GError **error) {
                                                                                : CHVD_RUN_RUNNING,
                 .transient = vm->transient,
                 .restart = vm->restart || vm->again,
+                .keep = vm->to_keep && vm->transient,
                 .record = &record,
                 .before = vm->before,
                 .end = vm->end_state,
@@ -59,6 +60,7 @@ void chvd_vm_adopt(ChvdVm *vm, const ChvdAdopted *adopted) {
         vm->before = run->before;
         vm->restart = run->restart && run->phase == CHVD_RUN_RUNNING;
         vm->keeps = adopted->preserve;
+        vm->to_keep = run->keep && vm->transient;
         vm->resources = run->resources ? chvd_resources_restore(
                                                          vm->context, vm->definition, vm->owner,
                                                          run->resources)
@@ -75,6 +77,14 @@ void chvd_vm_adopt(ChvdVm *vm, const ChvdAdopted *adopted) {
         chvd_vm_take_worker(vm, adopted->worker, adopted->devices);
         chvd_vm_note_change(vm);
         g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vm->skeleton));
+}
+
+void chvd_vm_set_to_keep(ChvdVm *vm) {
+        vm->to_keep = true;
+}
+
+bool chvd_vm_is_to_keep(const ChvdVm *vm) {
+        return vm->to_keep && vm->transient;
 }
 
 void chvd_vm_abandon(ChvdVm *vm) {

@@ -42,6 +42,7 @@ struct ChvdVm {
         bool releasing; /* its resources are being undone */
         ChvdWorker *worker;
         bool again;           /* the run under way is the second half of a reboot */
+        bool to_keep;         /* transient only until it has started */
         bool abandoned;       /* the run goes on without us */
         int64_t deadline_at;  /* monotonic: of a guest that was asked to power off; 0: none */
         guint deadline;       /* of the start, or of a guest that was asked to power off */

@@ -72,6 +72,9 @@ void chvd_vm_settle(ChvdVm *vm);
 /* Takes the VM off the bus and answers what waits for that; its run has to be over. */
 void chvd_vm_remove(ChvdVm *vm);
 
+/* A transient VM is to be stored when it has started: a later chvd will do it if this one does not come to it. */
+void chvd_vm_set_to_keep(ChvdVm *vm);
+bool chvd_vm_is_to_keep(const ChvdVm *vm);
 /* Stores a VM that was transient until now; then it no longer is. */
 void chvd_vm_keep(ChvdVm *vm, ChvdStored done, gpointer data);
 /* No change is under way; else CHV_ERROR_BUSY. */

@@ -238,6 +238,34 @@ static void test_interrupted(void) {
         g_assert_false(has_run_folder(service, "b"));
 }
 
+/* What was to last lasts, though nobody was there to store it when it had started. */
+static void test_kept_late(void) {
+        g_autoptr(Service) service = service_start(NULL);
+        g_autofree char *t = run_with(service, "t", NULL, "{'transient': <true>, 'start': <true>}"),
+                        *file = run_file(service, "t"), *text = NULL, *other = NULL;
+        g_auto(GStrv) parts = NULL;
+
+        g_assert_true(g_file_get_contents(file, &text, NULL, NULL));
+        parts = g_strsplit(text, "'keep': <false>", 2);
+        g_assert_nonnull(parts[1]);
+        other = g_strconcat(parts[0], "'keep': <true>", parts[1], NULL);
+        service_kill(service);
+        g_assert_true(g_file_set_contents(file, other, -1, NULL));
+        service_restart(service, 0);
+        vm_await(service, t, "running");
+        for (unsigned i = 0; i < 1000; i++) {
+                g_autofree char *transient = vm_get(service, t, "Transient");
+
+                if (g_str_equal(transient, "false"))
+                        break;
+                service_linger(10);
+        }
+        assert_property(service, t, "Transient", "false");
+        call(service, t, "PowerOff", NULL);
+        service_restart(service, SIGKILL);
+        assert_property(service, t, "State", "shutdown");
+}
+
 /* The number of a process that is gone may be another's. */
 static void test_stale_process(void) {
         g_autoptr(Service) service = service_start(NULL);
@@ -450,6 +478,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/outlive/died-meanwhile", test_died_meanwhile);
         g_test_add_func("/outlive/shut-down-meanwhile", test_shut_down_meanwhile);
         g_test_add_func("/outlive/interrupted", test_interrupted);
+        g_test_add_func("/outlive/kept-late", test_kept_late);
         g_test_add_func("/outlive/stale-process", test_stale_process);
         g_test_add_func("/outlive/hostile-record", test_hostile_record);
         g_test_add_func("/outlive/kills", test_kills);

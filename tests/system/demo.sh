@@ -44,8 +44,9 @@ start_service() {
     if [ "$CHV_DEMO" = session ]; then
         client=(chvctl --user) bus=(busctl --user)
         export PATH=$CHV_STAGE/usr/bin:$PATH CHV_WORKER=$CHV_STAGE/usr/libexec/chv-vmm
-        "$CHV_STAGE/usr/libexec/chvd" --session &
-        trap 'kill %1; wait' EXIT
+        runtime=$(mktemp -d)
+        "$CHV_STAGE/usr/libexec/chvd" --session --runtime-dir "$runtime" &
+        trap 'kill -INT %1; wait; rm -r "$runtime"' EXIT
     else
         client=(chvctl) bus=(busctl)
         CHV_DEMO_KERNEL=/guest/6.12/bzImage CHV_DEMO_INITRAMFS=/guest/6.12/initramfs
