@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -159,6 +160,11 @@ void worker_connect(Worker *worker) {
         g_signal_connect(worker->proxy, "event", G_CALLBACK(on_event), worker);
 }
 
+/* It would go on without us if a test fails. */
+static void in_child(gpointer data) {
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 Worker *worker_new(void) {
         return worker_new_with(/* argument= */ NULL, /* environment= */ NULL);
 }
@@ -185,8 +191,8 @@ Worker *worker_new_with(const char *argument, char **environment) {
         g_assert_cmpint(bind(fd, (struct sockaddr *) &address, sizeof(address)), ==, 0);
         g_assert_cmpint(listen(fd, 8), ==, 0);
         (void) g_spawn_async_with_fds(
-                        NULL, (char **) argv, environment, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
-                        &worker->pid, fd, -1, -1, &error);
+                        NULL, (char **) argv, environment, G_SPAWN_DO_NOT_REAP_CHILD, in_child,
+                        NULL, &worker->pid, fd, -1, -1, &error);
         g_assert_no_error(error);
         close(fd);
         worker->child_source = g_child_watch_add(worker->pid, on_child_exit, worker);
@@ -231,6 +237,13 @@ int worker_open_console(Worker *worker, const char *console, const char *options
         return g_unix_fd_list_get(list, g_variant_get_handle(handle), error);
 }
 
+/* Before its first instruction, so that not a word is lost. */
+static void listen_and_resume(Worker *worker) {
+        worker->text = worker_open_console(worker, "debug_console", "{'read-only': <true>}", NULL);
+        if (chv_vmm_call_resume_sync(worker->proxy, NULL, NULL))
+                worker_expect_event(worker, "vm/resumed", NULL);
+}
+
 bool worker_boot(Worker *worker, const char *guest, const char *config, GError **error) {
         g_autoptr(GVariant) dict = g_variant_ref_sink(
                         g_variant_parse(G_VARIANT_TYPE_VARDICT, config, NULL, NULL, error));
@@ -245,13 +258,13 @@ bool worker_boot(Worker *worker, const char *guest, const char *config, GError *
         names = g_variant_builder_end(&worker->names);
         g_variant_builder_init(&worker->names, G_VARIANT_TYPE("a{sh}"));
         if (!chv_vmm_call_boot_sync(
-                            worker->proxy, dict, names, g_variant_new("a{sv}", NULL), worker->fds,
+                            worker->proxy, dict, names, g_variant_new_parsed("{'paused': <true>}"),
+                            worker->fds,
                             /* ret_devices= */ NULL,
                             /* ret_console_paths= */ NULL,
                             /* ret_fds= */ NULL, NULL, error))
                 return false;
-        /* It may be gone already: a guest can end before we look. */
-        worker->text = worker_open_console(worker, "debug_console", "{'read-only': <true>}", NULL);
+        listen_and_resume(worker);
         return true;
 }
 
