@@ -100,8 +100,9 @@ static bool read_states(ChvdRun *run, GVariant *dict) {
         if (run->before != CHV_VM_STATE_CREATED && run->before != CHV_VM_STATE_SHUTDOWN &&
             run->before != CHV_VM_STATE_FAILED)
                 return false;
-        if (run->phase == CHVD_RUN_STOPPING)
-                return run->reason &&
+        /* Why it stops, and in what it ends, come together. */
+        if (run->reason || run->phase == CHVD_RUN_STOPPING)
+                return run->reason && run->phase != CHVD_RUN_INVALID &&
                        (run->end == CHV_VM_STATE_SHUTDOWN || run->end == CHV_VM_STATE_FAILED);
         return run->phase != CHVD_RUN_INVALID;
 }

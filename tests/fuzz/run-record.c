@@ -27,8 +27,10 @@ static void check_text(const ChvdRun *run) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         g_autofree char *text = g_strndup((const char *) data, size);
         g_autoptr(GError) error = NULL;
-        g_autoptr(ChvdRun) run = chvd_run_from_text(text, size, &error);
+        g_autoptr(ChvdRun) run = NULL;
 
+        (void) g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR);
+        run = chvd_run_from_text(text, size, &error);
         g_assert_true((run == NULL) == (error != NULL));
         if (run)
                 check_text(run);

@@ -146,6 +146,7 @@ static int listening(void) {
         if (fd >= 0)
                 return fd;
         (void) CHV_ERROR;
+        (void) g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR);
         runtime_dir = g_dir_make_tmp("chvd-fuzz-XXXXXX", NULL);
         fd = chvd_runtime_listen(runtime_dir, NAME, NULL);
         g_assert_cmpint(fd, >=, 0);
