@@ -21,6 +21,8 @@ static const OptionInfo infos[] = {
         { "system", 0, NULL, false, true, "talk to the system's service (the default)" },
         { "host", 'H', "[USER@]HOST", false, true, "talk to another host's service, over ssh" },
         { "address", 0, "ADDRESS", false, true, "talk to the service on this D-Bus address" },
+        { "socket", 0, "PATH", false, true,
+          "talk to the service on its own socket, without a bus" },
         { "json", 0, "pretty|short", true, true, "print JSON; pretty when nothing is named" },
         { "no-legend", 0, NULL, false, true, "print no column heads and no totals" },
         { "no-ask-password", 0, NULL, false, true, "don't ask for authorisation, fail" },
@@ -136,6 +138,7 @@ static bool take_option(Options *options, const char *name, const char *value, G
         else {
                 char **text = strcmp(name, "host") == 0      ? &options->host
                               : strcmp(name, "address") == 0 ? &options->address
+                              : strcmp(name, "socket") == 0  ? &options->socket
                               : strcmp(name, "name") == 0    ? &options->name
                                                              : &options->config_file;
 
@@ -313,13 +316,14 @@ bool arguments_parse(char **argv, Options *options, const Command **ret_command,
                         options->help = false;
         }
         *ret_command = command;
-        if (options->host && (options->user || options->address))
+        if (options->host && (options->user || options->address || options->socket))
                 return wrong(error, "--host goes neither with --user nor with --address");
         return check_command(command, options, &cursor, error);
 }
 
 void options_clear(Options *options) {
         g_free(options->address);
+        g_free(options->socket);
         g_free(options->host);
         g_free(options->name);
         g_free(options->config_file);

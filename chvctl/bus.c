@@ -20,6 +20,8 @@
 #include "dbus/error.h"
 #include "dbus/fd.h"
 
+#define SYSTEM_SOCKET "/run/chvd/bus"
+
 /* ssh with one end of a socket pair as its standard input and output; the other end carries D-Bus. */
 static GDBusConnection *connect_host(Bus *bus, GError **error) {
         const char *ssh = g_getenv("SYSTEMD_SSH");
@@ -74,6 +76,27 @@ static GDBusConnection *connect_bus(GBusType type, GError **error) {
         return address ? connect_address(address, error) : NULL;
 }
 
+static GDBusConnection *connect_socket(const char *path, GError **error) {
+        g_autofree char *escaped = g_dbus_address_escape_value(path);
+        g_autofree char *address = g_strconcat("unix:path=", escaped, NULL);
+
+        return g_dbus_connection_new_for_address_sync(
+                        address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT,
+                        /* observer= */ NULL,
+                        /* cancellable= */ NULL, error);
+}
+
+/* The system's service, without the bus if there is none. */
+static GDBusConnection *connect_system(GError **error) {
+        GDBusConnection *connection = connect_bus(G_BUS_TYPE_SYSTEM, error);
+
+        if (!connection)
+                connection = connect_socket(SYSTEM_SOCKET, /* error= */ NULL);
+        if (connection)
+                g_clear_error(error);
+        return connection;
+}
+
 GDBusConnection *bus_connect(Bus *bus, GError **error) {
         const Options *options = bus->options;
         g_autoptr(GError) reason = NULL;
@@ -86,18 +109,23 @@ GDBusConnection *bus_connect(Bus *bus, GError **error) {
                 bus->connection = connect_host(bus, &reason);
         else if (options->address)
                 bus->connection = connect_address(options->address, &reason);
+        else if (options->socket)
+                bus->connection = connect_socket(options->socket, &reason);
+        else if (options->user)
+                bus->connection = connect_bus(G_BUS_TYPE_SESSION, &reason);
         else
-                bus->connection = connect_bus(
-                                options->user ? G_BUS_TYPE_SESSION : G_BUS_TYPE_SYSTEM, &reason);
+                bus->connection = connect_system(&reason);
         if (bus->connection)
                 return bus->connection;
         g_set_error(error, G_DBUS_ERROR, G_DBUS_ERROR_NO_SERVER, "%s%s can't be reached: %s",
                     options->host      ? "the bus of "
                     : options->address ? "the bus at "
+                    : options->socket  ? "the socket "
                     : options->user    ? "the session bus"
                                        : "the system bus",
                     options->host      ? options->host
                     : options->address ? options->address
+                    : options->socket  ? options->socket
                                        : "",
                     reason->message);
         return NULL;
@@ -130,7 +158,7 @@ GVariant *bus_call_with_fds(
         for (;;) {
                 GError *remote = NULL;
                 GVariant *answer = g_dbus_connection_call_with_unix_fd_list_sync(
-                                connection, BUS_NAME, path, interface, method, owned,
+                                connection, bus_name(connection), path, interface, method, owned,
                                 reply ? G_VARIANT_TYPE(reply) : NULL, flags,
                                 /* timeout_msec= */ G_MAXINT, fds, ret_fds,
                                 /* cancellable= */ NULL, &remote);

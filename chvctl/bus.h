@@ -19,6 +19,11 @@ struct Bus {
         GSubprocess *ssh;
 };
 
+/* Of the service in calls and signals: on its own socket nobody has a name. */
+static inline const char *bus_name(GDBusConnection *connection) {
+        return g_dbus_connection_get_unique_name(connection) ? BUS_NAME : NULL;
+}
+
 /* NULL: *error says which bus could not be reached and what may help. */
 GDBusConnection *bus_connect(Bus *bus, GError **error);
 void bus_clear(Bus *bus);

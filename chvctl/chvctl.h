@@ -28,6 +28,7 @@ typedef struct {
         /* which service */
         bool user;
         char *address;
+        char *socket;
         char *host;
         bool no_ask_password;
         /* how to show */

@@ -175,7 +175,8 @@ ExitStatus cmd_monitor(Options *options, Bus *bus) {
         if (!bus_connect(bus, &error))
                 return fail(options, NULL, error);
         subscription = g_dbus_connection_signal_subscribe(
-                        bus->connection, BUS_NAME, MANAGER_INTERFACE, "Event", MANAGER_PATH,
+                        bus->connection, bus_name(bus->connection), MANAGER_INTERFACE, "Event",
+                        MANAGER_PATH,
                         /* arg0= */ NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_event, &monitor,
                         /* user_data_free_func= */ NULL);
         /* Starts the service, and fails when there is none. */

@@ -239,8 +239,9 @@ static void on_objects(GObject *source, GAsyncResult *result, gpointer data) {
                         continue;
                 top->waiting++;
                 g_dbus_connection_call(
-                                top->bus->connection, BUS_NAME, ((Row *) row)->path, VM_INTERFACE,
-                                "GetCounters", g_variant_new("(@a{sv})", no_options()),
+                                top->bus->connection, bus_name(top->bus->connection),
+                                ((Row *) row)->path, VM_INTERFACE, "GetCounters",
+                                g_variant_new("(@a{sv})", no_options()),
                                 G_VARIANT_TYPE("(a{sa{st}})"), G_DBUS_CALL_FLAGS_NONE, ANSWER_MS,
                                 top->cancellable, on_counters, row);
         }
@@ -253,7 +254,7 @@ static gboolean sample(gpointer data) {
 
         top->waiting++;
         g_dbus_connection_call(
-                        top->bus->connection, BUS_NAME, ROOT_PATH,
+                        top->bus->connection, bus_name(top->bus->connection), ROOT_PATH,
                         "org.freedesktop.DBus.ObjectManager", "GetManagedObjects",
                         /* parameters= */ NULL, G_VARIANT_TYPE("(a{oa{sa{sv}}})"),
                         G_DBUS_CALL_FLAGS_NONE, /* timeout_msec= */ G_MAXINT, top->cancellable,

@@ -205,7 +205,7 @@ static void offer_names(const Line *line) {
 
         if (connection)
                 reply = g_dbus_connection_call_sync(
-                                connection, BUS_NAME, ROOT_PATH,
+                                connection, bus_name(connection), ROOT_PATH,
                                 "org.freedesktop.DBus.ObjectManager", "GetManagedObjects",
                                 /* parameters= */ NULL, G_VARIANT_TYPE("(a{oa{sa{sv}}})"),
                                 G_DBUS_CALL_FLAGS_NONE, PATIENCE, /* cancellable= */ NULL,

@@ -157,8 +157,8 @@ static gboolean on_size(gpointer data) {
         if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0 || size.ws_row == 0)
                 return G_SOURCE_CONTINUE;
         g_dbus_connection_call(
-                        console->bus->connection, BUS_NAME, console->path, VM_INTERFACE,
-                        "ResizeConsole",
+                        console->bus->connection, bus_name(console->bus->connection), console->path,
+                        VM_INTERFACE, "ResizeConsole",
                         g_variant_new("(sqq@a{sv})", console->name, size.ws_col, size.ws_row,
                                       no_options()),
                         /* reply_type= */ NULL, G_DBUS_CALL_FLAGS_NONE,

@@ -41,7 +41,7 @@ static bool is_no_service(const GError *error) {
 static const char *service_hint(const Options *options) {
         if (options->host)
                 return "The host needs ssh, systemd-stdio-bridge and a running chvd.";
-        if (options->user || options->address)
+        if (options->user || options->address || options->socket)
                 return "Start your own service with: chvd --session";
         return "See systemctl status chvd; chvctl --user talks to a service of your own.";
 }

@@ -38,20 +38,30 @@ static void on_name_vanished(GDBusConnection *connection, const char *name, gpoi
         g_main_loop_quit(wait->loop);
 }
 
+static void on_closed(GDBusConnection *connection, gboolean remote, GError *error, gpointer data) {
+        on_name_vanished(connection, BUS_NAME, data);
+}
+
 static void wait_begin(Wait *wait, GDBusConnection *connection, unsigned timeout_ms) {
         *wait = (Wait){ .loop = g_main_loop_new(NULL, FALSE), .connection = connection };
         if (timeout_ms)
                 wait->timer = g_timeout_add(timeout_ms, on_timeout, wait);
         /* Also told when the connection closes. */
-        wait->name_watch = g_bus_watch_name_on_connection(
-                        connection, BUS_NAME, G_BUS_NAME_WATCHER_FLAGS_NONE,
-                        /* name_appeared_handler= */ NULL, on_name_vanished, wait,
-                        /* user_data_free_func= */ NULL);
+        if (bus_name(connection))
+                wait->name_watch = g_bus_watch_name_on_connection(
+                                connection, BUS_NAME, G_BUS_NAME_WATCHER_FLAGS_NONE,
+                                /* name_appeared_handler= */ NULL, on_name_vanished, wait,
+                                /* user_data_free_func= */ NULL);
+        else
+                wait->closed = g_signal_connect(connection, "closed", G_CALLBACK(on_closed), wait);
 }
 
 static bool wait_end(Wait *wait, GError **error) {
         g_clear_handle_id(&wait->timer, g_source_remove);
-        g_bus_unwatch_name(wait->name_watch);
+        if (wait->name_watch)
+                g_bus_unwatch_name(wait->name_watch);
+        if (wait->closed)
+                g_signal_handler_disconnect(wait->connection, wait->closed);
         g_main_loop_unref(wait->loop);
         if (wait->service_gone) {
                 g_set_error(error, G_DBUS_ERROR, G_DBUS_ERROR_NO_SERVER, "the service has gone");
@@ -145,7 +155,7 @@ bool job_run(Bus *bus, const char *path, const char *method, GVariant *parameter
         if (!bus_connect(bus, error))
                 return false;
         subscription = g_dbus_connection_signal_subscribe(
-                        bus->connection, BUS_NAME, JOB_INTERFACE, "Completed",
+                        bus->connection, bus_name(bus->connection), JOB_INTERFACE, "Completed",
                         /* object_path= */ NULL,
                         /* arg0= */ NULL, G_DBUS_SIGNAL_FLAGS_NONE, on_completed, &jobs,
                         /* user_data_free_func= */ NULL);
@@ -279,8 +289,8 @@ subscribe(VmWatch *watch,
           const char *arg0,
           GDBusSignalCallback callback) {
         return g_dbus_connection_signal_subscribe(
-                        watch->bus->connection, BUS_NAME, interface, signal, path, arg0,
-                        G_DBUS_SIGNAL_FLAGS_NONE, callback, watch,
+                        watch->bus->connection, bus_name(watch->bus->connection), interface, signal,
+                        path, arg0, G_DBUS_SIGNAL_FLAGS_NONE, callback, watch,
                         /* user_data_free_func= */ NULL);
 }
 

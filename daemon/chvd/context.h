@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct ChvdAuthority;
+struct ChvdPeers;
 struct ChvdQuota;
 struct ChvdStoreQueue;
 
@@ -25,6 +26,7 @@ typedef struct {
         const char *opener_path; /* the program chv-open */
         const char *kvm_path;    /* "/dev/kvm" */
         GDBusObjectManagerServer *objects;
+        struct ChvdPeers *peers; /* NULL: none */
         struct ChvdAuthority *authority;
         struct ChvdQuota *quota;
         struct ChvdStoreQueue *store;

@@ -11,6 +11,7 @@
 #include "daemon/chvd/gate.h"
 #include "daemon/chvd/options.h"
 #include "daemon/chvd/path.h"
+#include "daemon/chvd/peers.h"
 #include "daemon/chvd/vm-private.h"
 #include "dbus/error.h"
 
@@ -149,15 +150,14 @@ chvd_device_new(ChvdContext *context,
                         NULL);
         device->object = chv_object_skeleton_new(device->path);
         chv_object_skeleton_set_device(device->object, device->skeleton);
-        g_dbus_object_manager_server_export(
-                        context->objects, G_DBUS_OBJECT_SKELETON(device->object));
+        chvd_objects_export(device->context, device->object);
         return device;
 }
 
 void chvd_device_free(ChvdDevice *device) {
         if (!device)
                 return;
-        (void) g_dbus_object_manager_server_unexport(device->context->objects, device->path);
+        chvd_objects_unexport(device->context, device->path);
         (void) g_signal_handlers_disconnect_by_data(device->skeleton, device);
         g_variant_unref(device->config);
         g_object_unref(device->skeleton);

@@ -13,6 +13,7 @@
 
 #include "daemon/chvd/gate.h"
 #include "daemon/chvd/options.h"
+#include "daemon/chvd/peers.h"
 #include "daemon/chvd/quota.h"
 #include "dbus/error.h"
 #include "dbus/generated.h"
@@ -96,7 +97,7 @@ chvd_job_new(ChvdContext *context,
 
         job->object = chv_object_skeleton_new(job->path);
         chv_object_skeleton_set_job(job->object, job->skeleton);
-        g_dbus_object_manager_server_export(context->objects, G_DBUS_OBJECT_SKELETON(job->object));
+        chvd_objects_export(job->context, job->object);
         return job;
 }
 
@@ -120,7 +121,7 @@ void chvd_job_finish(ChvdJob *job, const GError *error) {
 
                 waiter->done(waiter->data, job->path, error);
         }
-        (void) g_dbus_object_manager_server_unexport(job->context->objects, job->path);
+        chvd_objects_unexport(job->context, job->path);
         (void) g_signal_handlers_disconnect_by_data(job->skeleton, job);
         chvd_quota_release(job->context->quota, CHVD_CHARGE_JOB, job->started_by);
         g_object_unref(job->skeleton);

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "daemon/chvd/authority.h"
@@ -25,19 +26,21 @@
 #include "daemon/chvd/log.h"
 #include "daemon/chvd/manager.h"
 #include "daemon/chvd/notify.h"
+#include "daemon/chvd/peers.h"
 #include "daemon/chvd/quota.h"
 #include "daemon/chvd/runtime.h"
 #include "daemon/chvd/shutdown.h"
 #include "daemon/chvd/store-queue.h"
 #include "daemon/chvd/vm-run.h"
 #include "dbus/error.h"
+#include "dbus/fd.h"
 
 #define LOCK_MS 20
 #define LOCK_PATIENCE_MS 20000 /* with one that hangs */
 
 typedef struct {
         gboolean session, system, replace, version;
-        char *address, *worker, *kvm, *state_dir, *runtime_dir, *config_dir;
+        char *address, *worker, *kvm, *state_dir, *runtime_dir, *config_dir, *socket;
 } Options;
 
 typedef struct {
@@ -48,6 +51,9 @@ typedef struct {
         ChvdManager *manager;
         ChvdNotify *notify;
         ChvdShutdown *shutdown; /* NULL: not ours to see to */
+        ChvdPeers *peers;
+        int listener;            /* -1: none, or the peers' */
+        const char *socket_path; /* NULL: not ours to remove */
         ChvdConf conf;
         const char *config_dir;
         const char *runtime_dir;
@@ -161,8 +167,20 @@ static void own_name(Program *program) {
                         /* user_data_free_func= */ NULL);
 }
 
+static void serve_socket(Program *program) {
+        g_autoptr(GError) error = NULL;
+
+        if (program->listener < 0)
+                return;
+        program->peers =
+                        chvd_peers_new(&program->context, chv_fd_steal(&program->listener), &error);
+        if (!program->peers)
+                g_message("the socket is not served: %s", error->message);
+}
+
 static void begin(Program *program) {
         program->begun = true;
+        serve_socket(program);
         chvd_manager_begin(program->manager);
         chvd_notify_ready(program->notify);
 }
@@ -175,8 +193,9 @@ static void on_loaded(gpointer data) {
         program->loaded = true;
         if (program->interrupted)
                 return stop(program, EXIT_SUCCESS);
-        g_dbus_object_manager_server_set_connection(program->context.objects, program->bus);
-        if (program->replaces)
+        if (program->bus)
+                g_dbus_object_manager_server_set_connection(program->context.objects, program->bus);
+        if (program->replaces || !program->bus)
                 begin(program);
         else
                 own_name(program);
@@ -237,16 +256,48 @@ static GDBusConnection *connect_to_bus(const Options *options, GError **error) {
                         /* cancellable= */ NULL, error);
 }
 
+/* A socket for clients without a bus: systemd's, or one of ours. That there can't be one is no reason not to serve the bus. */
+static void find_socket(Program *program, const Options *options) {
+        g_autoptr(GError) error = NULL;
+
+        if (sd_listen_fds(/* unset_environment= */ true) > 0) {
+                program->listener = SD_LISTEN_FDS_START;
+                return;
+        }
+        if (!options->socket)
+                return;
+        program->listener = chvd_peers_listen(options->socket, &error);
+        if (program->listener < 0)
+                g_message("the socket is not served: %s", error->message);
+        else
+                program->socket_path = options->socket;
+}
+
+static bool find_clients(Program *program, const Options *options, GError **error) {
+        g_autoptr(GError) reason = NULL;
+
+        find_socket(program, options);
+        program->bus = connect_to_bus(options, &reason);
+        if (!program->bus && program->listener < 0) {
+                g_propagate_prefixed_error(
+                                error, g_steal_pointer(&reason), "connecting to the bus: ");
+                return false;
+        }
+        if (program->bus)
+                g_dbus_connection_set_exit_on_close(program->bus, false);
+        else
+                g_message("only the socket is served, as the bus can't be reached: %s",
+                          reason->message);
+        return true;
+}
+
 static bool set_up(Program *program, const Options *options, GError **error) {
         g_autoptr(GError) unlocked = NULL;
 
-        program->bus = connect_to_bus(options, error);
-        if (!program->bus) {
-                g_prefix_error(error, "connecting to the bus: ");
+        if (!find_clients(program, options, error))
                 return false;
-        }
         program->runtime_dir = options->runtime_dir;
-        program->replaces = options->replace;
+        program->replaces = options->replace && program->bus;
         program->flags = G_BUS_NAME_OWNER_FLAGS_ALLOW_REPLACEMENT |
                          G_BUS_NAME_OWNER_FLAGS_DO_NOT_QUEUE |
                          (options->replace ? G_BUS_NAME_OWNER_FLAGS_REPLACE : 0);
@@ -258,8 +309,8 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         }
         if (unlocked)
                 g_message("no VM can be started: %s", unlocked->message);
-        g_dbus_connection_set_exit_on_close(program->bus, false);
-        chvd_inbox_attach(program->bus);
+        if (program->bus)
+                chvd_inbox_attach(program->bus);
         program->context = (ChvdContext){
                 .session = options->session,
                 .worker_path = options->worker,
@@ -278,7 +329,7 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         program->store = chvd_store_new(options->state_dir, &chvd_store_files);
         program->context.store = chvd_store_queue_new(program->store);
         program->manager = chvd_manager_new(&program->context);
-        if (!options->session) {
+        if (!options->session && program->bus) {
                 g_autofree char *record =
                                 g_build_filename(options->state_dir, "running-at-shutdown", NULL);
 
@@ -297,6 +348,10 @@ static void tear_down(Program *program) {
                 g_bus_unown_name(program->owner_id);
         g_clear_handle_id(&program->lock_timer, g_source_remove);
         chvd_shutdown_free(program->shutdown);
+        chvd_peers_free(program->peers);
+        chv_fd_closep(&program->listener);
+        if (program->socket_path)
+                (void) unlink(program->socket_path);
         chvd_manager_free(program->manager);
         g_clear_object(&program->context.objects);
         chvd_authority_free(program->context.authority);
@@ -320,6 +375,7 @@ static int run(const Options *options) {
                 .loop = g_main_loop_new(/* context= */ NULL, /* is_running= */ false),
                 .notify = chvd_notify_new(),
                 .lock = -1,
+                .listener = -1,
                 .status = EXIT_SUCCESS,
         };
 
@@ -352,6 +408,8 @@ static bool parse(Options *options, int *argc, char ***argv, GError **error) {
                   "The KVM device (default /dev/kvm)", "PATH" },
                 { "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->state_dir,
                   "Where definitions are stored", "PATH" },
+                { "socket", 0, 0, G_OPTION_ARG_FILENAME, &options->socket,
+                  "Serve clients without a bus at the socket PATH", "PATH" },
                 { "config-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->config_dir,
                   "Where chvd.conf is looked for (folders, separated by colons)", "PATH" },
                 { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->runtime_dir,
@@ -435,6 +493,7 @@ int main(int argc, char **argv) {
         g_free(options.address);
         g_free(options.state_dir);
         g_free(options.config_dir);
+        g_free(options.socket);
         g_free(options.runtime_dir);
         return status;
 }

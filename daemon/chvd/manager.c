@@ -23,6 +23,7 @@
 #include "daemon/chvd/opener.h"
 #include "daemon/chvd/options.h"
 #include "daemon/chvd/path.h"
+#include "daemon/chvd/peers.h"
 #include "daemon/chvd/quota.h"
 #include "daemon/chvd/runtime.h"
 #include "daemon/chvd/store-queue.h"
@@ -799,8 +800,7 @@ ChvdManager *chvd_manager_new(ChvdContext *context) {
                         manager, NULL);
         manager->object = chv_object_skeleton_new(CHVD_PATH_MANAGER);
         chv_object_skeleton_set_manager(manager->object, manager->skeleton);
-        g_dbus_object_manager_server_export(
-                        context->objects, G_DBUS_OBJECT_SKELETON(manager->object));
+        chvd_objects_export(manager->context, manager->object);
         return manager;
 }
 
@@ -818,7 +818,7 @@ void chvd_manager_free(ChvdManager *manager) {
         }
         g_clear_handle_id(&manager->change, g_source_remove);
         g_clear_handle_id(&manager->stop_check, g_source_remove);
-        (void) g_dbus_object_manager_server_unexport(manager->context->objects, CHVD_PATH_MANAGER);
+        chvd_objects_unexport(manager->context, CHVD_PATH_MANAGER);
         (void) g_signal_handlers_disconnect_by_data(manager->skeleton, manager);
         g_object_unref(manager->skeleton);
         g_object_unref(manager->object);

@@ -16,6 +16,7 @@
 #include "daemon/chvd/gate.h"
 #include "daemon/chvd/log.h"
 #include "daemon/chvd/path.h"
+#include "daemon/chvd/peers.h"
 #include "daemon/chvd/vm-private.h"
 #include "dbus/error.h"
 
@@ -175,8 +176,7 @@ static void export(ChvdVm *vm, const char *reason) {
         chvd_vm_connect_methods(vm);
         vm->object = chv_object_skeleton_new(vm->path);
         chv_object_skeleton_set_vm(vm->object, vm->skeleton);
-        g_dbus_object_manager_server_export(
-                        vm->context->objects, G_DBUS_OBJECT_SKELETON(vm->object));
+        chvd_objects_export(vm->context, vm->object);
 }
 
 ChvdVm *
@@ -221,7 +221,7 @@ void chvd_vm_remove(ChvdVm *vm) {
                               g_variant_new_parsed("{'name': <%s>}", vm->definition->name));
         chvd_vm_crash_forget(vm);
         vm->gone = true;
-        (void) g_dbus_object_manager_server_unexport(vm->context->objects, vm->path);
+        chvd_objects_unexport(vm->context, vm->path);
         (void) g_signal_handlers_disconnect_by_data(vm->skeleton, vm);
         for (unsigned i = 0; i < vm->deletions->len; i++)
                 g_dbus_method_invocation_return_value(
