@@ -10,6 +10,7 @@ struct ChvdAuthority;
 struct ChvdPeers;
 struct ChvdQuota;
 struct ChvdStoreQueue;
+struct ChvdUnits;
 
 #define CHVD_BUS_NAME "org.cloudhypervisor.Manager"
 #define CHVD_PATH "/org/cloudhypervisor"
@@ -30,6 +31,7 @@ typedef struct {
         struct ChvdAuthority *authority;
         struct ChvdQuota *quota;
         struct ChvdStoreQueue *store;
+        struct ChvdUnits *units; /* NULL: processes of VMs are none */
         uint64_t last_job;
         bool stopping; /* no new work is taken */
 } ChvdContext;

@@ -31,6 +31,7 @@
 #include "daemon/chvd/runtime.h"
 #include "daemon/chvd/shutdown.h"
 #include "daemon/chvd/store-queue.h"
+#include "daemon/chvd/units.h"
 #include "daemon/chvd/vm-run.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
@@ -40,7 +41,8 @@
 
 typedef struct {
         gboolean session, system, replace, version;
-        char *address, *worker, *kvm, *state_dir, *runtime_dir, *config_dir, *socket;
+        char *address, *worker, *kvm, *state_dir, *runtime_dir, *config_dir, *socket, *units;
+        ChvdUnitsMode units_mode;
 } Options;
 
 typedef struct {
@@ -325,6 +327,9 @@ static bool set_up(Program *program, const Options *options, GError **error) {
                 chvd_quota_exempt_root(program->context.quota);
         program->config_dir = options->config_dir;
         load_configuration(program);
+        /* Before anything starts a VM, so that it is known by then. */
+        if (program->bus)
+                program->context.units = chvd_units_new(program->bus, options->units_mode);
         program->context.authority = chvd_authority_new(options->session, program->context.quota);
         program->store = chvd_store_new(options->state_dir, &chvd_store_files);
         program->context.store = chvd_store_queue_new(program->store);
@@ -358,6 +363,7 @@ static void tear_down(Program *program) {
         chvd_quota_free(program->context.quota);
         chvd_store_queue_free(program->context.store);
         chvd_store_free(program->store);
+        chvd_units_free(program->context.units);
         if (program->bus && !g_dbus_connection_is_closed(program->bus))
                 (void) g_dbus_connection_flush_sync(
                                 program->bus, /* cancellable= */ NULL, /* error= */ NULL);
@@ -414,6 +420,8 @@ static bool parse(Options *options, int *argc, char ***argv, GError **error) {
                   "Where chvd.conf is looked for (folders, separated by colons)", "PATH" },
                 { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->runtime_dir,
                   "Where running VMs are found again", "PATH" },
+                { "units", 0, 0, G_OPTION_ARG_STRING, &options->units,
+                  "Run VMs as units of systemd: yes, no or auto (default)", "WHEN" },
                 { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version",
                   NULL },
                 { NULL },
@@ -427,6 +435,12 @@ static bool parse(Options *options, int *argc, char ***argv, GError **error) {
                 g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s",
                             *argc > 1 ? "too many arguments"
                                       : "--session and --system exclude each other");
+                return false;
+        }
+        options->units_mode = chvd_units_mode_from_string(options->units ?: "auto");
+        if (options->units_mode == CHVD_UNITS_INVALID) {
+                g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                            "--units: '%s' is none of auto, yes and no", options->units);
                 return false;
         }
         return true;
@@ -495,5 +509,6 @@ int main(int argc, char **argv) {
         g_free(options.config_dir);
         g_free(options.socket);
         g_free(options.runtime_dir);
+        g_free(options.units);
         return status;
 }

@@ -2,8 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What the service does with a VM without being asked: start it when the service starts, and what after a crash. It is
- * given as options of CreateVM and SetOptions, stored with the definition, and no part of the configuration, which
+ * What the service does with a VM without being asked: start it when the service starts, and what after a crash; and
+ * what it has of the host. It is given as options of CreateVM and SetOptions, stored with the definition, and no part of the configuration, which
  * says what the machine is.
  */
 
@@ -60,6 +60,8 @@ bool chvd_policy_update(ChvdPolicy *policy, bool transient, GVariant *options, G
                         return false;
                 }
         }
+        if (!chvd_shares_update(&changed.shares, options, error))
+                return false;
         *policy = changed;
         return true;
 }

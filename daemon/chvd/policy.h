@@ -5,6 +5,8 @@
 #include <gio/gio.h>
 #include <stdbool.h>
 
+#include "daemon/chvd/shares.h"
+
 /* What becomes of a VM whose process died or whose guest broke the machine. */
 typedef enum {
         CHVD_CRASH_DESTROY, /* "destroy": it is failed and everything of it released */
@@ -19,17 +21,19 @@ ChvdCrash chvd_crash_from_string(const char *text);
 
 #define CHVD_POLICY_MAX_DELAY_S 3600
 
-/* What the service does with a VM of its own accord. All zero is the default. */
+/* What the service does with a VM of its own accord, and what it gives it. All zero is the default. */
 typedef struct {
         bool autostart;       /* start it when the service starts */
         unsigned start_order; /* those with lower numbers first */
         unsigned start_delay; /* seconds until the next one is started */
         ChvdCrash crash;
+        ChvdShares shares;
 } ChvdPolicy;
 
 /* Rows for chvd_options_check(). */
 #define CHVD_POLICY_OPTIONS                                                                        \
-        "autostart", "b", "autostart-order", "u", "autostart-delay", "u", "crash-policy", "s"
+        "autostart", "b", "autostart-order", "u", "autostart-delay", "u", "crash-policy", "s",     \
+                        CHVD_SHARES_OPTIONS
 
 /* Changes what the options name. CHV_ERROR_INVALID_CONFIG names the option; the policy is untouched then. */
 bool chvd_policy_update(ChvdPolicy *policy, bool transient, GVariant *options, GError **error);

@@ -38,6 +38,7 @@ struct ChvdProcess {
 };
 
 extern const ChvdProcessKind chvd_process_child;
+extern const ChvdProcessKind chvd_process_systemd; /* process-unit.c; for a context with units */
 
 /* The process may be freed by these; without error, handle and pid are set before. */
 void chvd_process_tell_started(ChvdProcess *process, const GError *error);

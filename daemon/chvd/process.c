@@ -12,9 +12,10 @@
 #include <string.h>
 
 #include "daemon/chvd/process-private.h"
+#include "daemon/chvd/units.h"
 #include "dbus/error.h"
 
-static const ChvdProcessKind *const kinds[] = { &chvd_process_child };
+static const ChvdProcessKind *const kinds[] = { &chvd_process_child, &chvd_process_systemd };
 
 /* A handle that no kind knows: nothing of it can be said but that it is gone. */
 typedef struct {
@@ -65,9 +66,8 @@ process_new(const ChvdProcessKind *kind, const ChvdProcessOps *ops, gpointer dat
         return process;
 }
 
-/* The seam for kinds that need more than the kernel. */
 static const ChvdProcessKind *kind_to_start(const ChvdContext *context) {
-        return &chvd_process_child;
+        return chvd_units_wanted(context->units) ? &chvd_process_systemd : &chvd_process_child;
 }
 
 ChvdProcess *chvd_process_start(
@@ -92,7 +92,8 @@ ChvdProcess *chvd_process_adopt(
         for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
                 size_t length = strlen(kinds[i]->name);
 
-                if (strncmp(handle, kinds[i]->name, length) == 0 && handle[length] == ' ')
+                if (strncmp(handle, kinds[i]->name, length) == 0 && handle[length] == ' ' &&
+                    (context->units || kinds[i] != &chvd_process_systemd))
                         kind = kinds[i];
         }
         process = process_new(kind, ops, data);

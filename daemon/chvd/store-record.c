@@ -84,6 +84,7 @@ static void read_policy(GKeyFile *file, ChvdPolicy *policy, GPtrArray *warnings)
         read_optional_number(
                         file, "AutostartDelay", CHVD_POLICY_MAX_DELAY_S, &policy->start_delay,
                         warnings);
+        chvd_shares_read(&policy->shares, file, GROUP, warnings);
         if (crash)
                 policy->crash = chvd_crash_from_string(crash);
         if (policy->crash != CHVD_CRASH_INVALID)
@@ -160,7 +161,8 @@ chvd_record_from_text(const char *text, size_t size, GPtrArray *warnings, GError
 
 static bool same_policy(const ChvdPolicy *a, const ChvdPolicy *b) {
         return a->autostart == b->autostart && a->start_order == b->start_order &&
-               a->start_delay == b->start_delay && a->crash == b->crash;
+               a->start_delay == b->start_delay && a->crash == b->crash &&
+               chvd_shares_equal(&a->shares, &b->shares);
 }
 
 static bool same(const ChvdRecord *a, const ChvdRecord *b) {
@@ -173,25 +175,28 @@ static bool same(const ChvdRecord *a, const ChvdRecord *b) {
 
 char *chvd_record_to_text(const ChvdRecord *record, GError **error) {
         const ChvdPolicy *policy = &record->policy;
+        g_autofree char *shares = chvd_shares_to_text(&policy->shares);
         g_autofree char *config = g_variant_print(record->config, /* type_annotate= */ true);
         g_autofree char *given =
                         record->given ? g_variant_print(record->given, /* type_annotate= */ true)
                                       : g_strdup("[]");
-        g_autofree char *text = g_strdup_printf(
-                        "[" GROUP "]\n"
-                        "Version=%d\n"
-                        "Owner=%u\n"
-                        "Created=%" G_GUINT64_FORMAT "\n"
-                        "Autostart=%s\n"
-                        "AutostartOrder=%u\n"
-                        "AutostartDelay=%u\n"
-                        "CrashPolicy=%s\n"
-                        "Given=%s\n"
-                        "Config=%s\n"
-                        "Complete=true\n",
-                        VERSION, record->owner, record->created,
-                        policy->autostart ? "true" : "false", policy->start_order,
-                        policy->start_delay, chvd_crash_to_string(policy->crash), given, config);
+        g_autofree char *text =
+                        g_strdup_printf("[" GROUP "]\n"
+                                        "Version=%d\n"
+                                        "Owner=%u\n"
+                                        "Created=%" G_GUINT64_FORMAT "\n"
+                                        "Autostart=%s\n"
+                                        "AutostartOrder=%u\n"
+                                        "AutostartDelay=%u\n"
+                                        "CrashPolicy=%s\n"
+                                        "%s"
+                                        "Given=%s\n"
+                                        "Config=%s\n"
+                                        "Complete=true\n",
+                                        VERSION, record->owner, record->created,
+                                        policy->autostart ? "true" : "false", policy->start_order,
+                                        policy->start_delay, chvd_crash_to_string(policy->crash),
+                                        shares, given, config);
         g_autoptr(GError) reason = NULL;
         g_autoptr(ChvdRecord) again =
                         chvd_record_from_text(text, strlen(text), /* warnings= */ NULL, &reason);

@@ -15,6 +15,8 @@
  *     AutostartOrder=0
  *     AutostartDelay=0          seconds, up to 3600
  *     CrashPolicy=destroy       destroy, restart or preserve
+ *     CPUWeight= CPUQuota= MemoryMax= IOWeight= TasksMax= ShutdownTimeout=
+ *                               as the options of these names; only what is set, and MemoryMax=auto
  *     Given=@as []              names of descriptors that were given for it, which are gone when this is read
  *     Config={…}                the completed configuration, GVariant text of type a{sv}
  *     Complete=true             always the last line

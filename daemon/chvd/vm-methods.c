@@ -432,6 +432,29 @@ admit_change(ChvdVm *vm,
         return false;
 }
 
+static void on_limits_set(gpointer data, const GError *error) {
+        g_autoptr(Pending) pending = data;
+
+        if (error)
+                g_dbus_method_invocation_return_error(
+                                pending->invocation, CHV_ERROR, error->code,
+                                "options: stored, but not in force: %s", error->message);
+        else
+                g_dbus_method_invocation_return_value(pending->invocation, /* parameters= */ NULL);
+}
+
+static void on_options_stored(gpointer data, const GError *error) {
+        g_autoptr(Pending) pending = data;
+
+        if (error)
+                g_dbus_method_invocation_return_gerror(pending->invocation, error);
+        else {
+                ChvdVm *vm = pending->vm;
+
+                chvd_vm_apply_limits(vm, on_limits_set, g_steal_pointer(&pending));
+        }
+}
+
 static gboolean
 on_set_options(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, ChvdVm *vm) {
         static const char *const known[] = { CHVD_POLICY_OPTIONS, NULL };
@@ -442,7 +465,9 @@ on_set_options(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *opt
             !chvd_policy_update(&policy, vm->transient, options, &error) ||
             !chvd_vm_may_change(vm, &error))
                 return refuse(invocation, error);
-        chvd_vm_change(vm, &policy, /* definition= */ NULL, on_changed,
+        chvd_vm_change(vm, &policy, /* definition= */ NULL,
+                       chvd_shares_equal(&policy.shares, &vm->policy.shares) ? on_changed
+                                                                             : on_options_stored,
                        pending_new(vm, invocation));
         return true;
 }

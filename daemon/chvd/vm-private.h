@@ -105,6 +105,13 @@ void chvd_vm_note_change(ChvdVm *vm);
 /* From now on what the worker tells is of this VM, whose state and run are set already. devices: a(sssa{sv}). */
 void chvd_vm_take_worker(ChvdVm *vm, ChvdWorker *worker, GVariant *devices);
 
+/* vm-limits.c */
+/* Floating, as of chvd_worker_start(). */
+GVariant *chvd_vm_limits(const ChvdVm *vm);
+/* Puts the policy's shares in force for a process that runs; done may be called before this returns. */
+void chvd_vm_apply_limits(
+                ChvdVm *vm, void (*done)(gpointer data, const GError *error), gpointer data);
+
 /* vm-crash.c */
 void chvd_vm_crash_forget(ChvdVm *vm);
 

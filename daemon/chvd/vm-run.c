@@ -61,6 +61,7 @@ static void release(ChvdVm *vm, bool again) {
         g_ptr_array_set_size(vm->devices, 0);
         g_clear_pointer(&vm->console_paths, g_variant_unref);
         chv_vm_set_worker_pid(vm->skeleton, 0);
+        chv_vm_set_unit(vm->skeleton, "");
         chv_vm_set_memory_actual_size(vm->skeleton, 0);
         chv_vm_set_started_at(vm->skeleton, 0);
 }
@@ -215,10 +216,10 @@ static void on_exited(gpointer data, const ChvdExit *exit) {
 
 static void on_started(gpointer data) {
         ChvdVm *vm = data;
-
         g_autoptr(GError) error = NULL;
 
         chv_vm_set_worker_pid(vm->skeleton, (guint32) chvd_worker_pid(vm->worker));
+        chv_vm_set_unit(vm->skeleton, chvd_worker_unit(vm->worker));
         /* Whatever has no record never boots. */
         if (!is_ending(vm) && !chvd_vm_note(vm, &error))
                 fail_start(vm, error);
@@ -425,7 +426,8 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer data) {
                 return ended(vm);
         if (vm->resources && chvd_vm_note(vm, &error))
                 vm->worker = chvd_worker_start(
-                                vm->context, chvd_vm_name(vm), &worker_ops, vm, &error);
+                                vm->context, chvd_vm_name(vm), chvd_vm_limits(vm), &worker_ops, vm,
+                                &error);
         if (!vm->worker)
                 return fail_start(vm, error);
 }
@@ -592,6 +594,7 @@ void chvd_vm_take_worker(ChvdVm *vm, ChvdWorker *worker, GVariant *devices) {
         vm->worker = worker;
         chvd_worker_set_ops(worker, &worker_ops, vm);
         chv_vm_set_worker_pid(vm->skeleton, (guint32) chvd_worker_pid(worker));
+        chv_vm_set_unit(vm->skeleton, chvd_worker_unit(worker));
         add_devices(vm, devices);
         if (vm->deadline_at)
                 arm_deadline(vm);

@@ -105,6 +105,7 @@ void chvd_vm_set_policy(ChvdVm *vm, const ChvdPolicy *policy) {
         chv_vm_set_autostart_order(vm->skeleton, policy->start_order);
         chv_vm_set_autostart_delay(vm->skeleton, policy->start_delay);
         chv_vm_set_crash_policy(vm->skeleton, chvd_crash_to_string(policy->crash));
+        chvd_shares_show(&policy->shares, vm->definition->config, vm->skeleton);
 }
 
 void chvd_vm_set_definition(ChvdVm *vm, ChvdDefinition *definition) {
@@ -115,6 +116,7 @@ void chvd_vm_set_definition(ChvdVm *vm, ChvdDefinition *definition) {
         chv_vm_set_uuid(vm->skeleton, definition->config->platform.uuid ?: "");
         chv_vm_set_vcpus(vm->skeleton, definition->config->cpus.boot_vcpus);
         chv_vm_set_memory_size(vm->skeleton, definition->config->memory.size);
+        chvd_shares_show(&vm->policy.shares, definition->config, vm->skeleton);
 }
 
 void chvd_vm_set_transient(ChvdVm *vm, bool transient) {

@@ -295,11 +295,18 @@ worker_new(const ChvdContext *context, const char *name, const ChvdWorkerOps *op
 ChvdWorker *chvd_worker_start(
                 const ChvdContext *context,
                 const char *name,
+                GVariant *limits,
                 const ChvdWorkerOps *ops,
                 gpointer data,
                 GError **error) {
+        g_autoptr(GVariant) owned = limits ? g_variant_ref_sink(limits) : NULL;
         chv_autofd fd = chvd_runtime_listen(context->runtime_dir, name, error);
-        ChvdProcessSetup setup = { .vm = name, .program = context->worker_path, .channel = fd };
+        ChvdProcessSetup setup = {
+                .vm = name,
+                .program = context->worker_path,
+                .channel = fd,
+                .limits = owned,
+        };
         ChvdWorker *worker;
 
         if (fd < 0)
@@ -368,6 +375,25 @@ pid_t chvd_worker_pid(const ChvdWorker *worker) {
 
 const char *chvd_worker_handle(const ChvdWorker *worker) {
         return worker->process ? chvd_process_handle(worker->process) : NULL;
+}
+
+const char *chvd_worker_unit(const ChvdWorker *worker) {
+        return worker->process ? chvd_process_unit(worker->process) : "";
+}
+
+void chvd_worker_set_limits(
+                ChvdWorker *worker,
+                GVariant *limits,
+                void (*done)(gpointer data, const GError *error),
+                gpointer data) {
+        g_autoptr(GVariant) owned = g_variant_ref_sink(limits);
+        g_autoptr(GError) error = NULL;
+
+        if (worker->process && chvd_process_handle(worker->process))
+                return chvd_process_set_limits(worker->process, owned, done, data);
+        g_set_error(&error, CHV_ERROR, CHV_ERROR_BUSY, "the VM's process is not there yet");
+        if (done)
+                done(data, error);
 }
 
 bool chvd_worker_is_ready(const ChvdWorker *worker) {

@@ -38,10 +38,12 @@ typedef struct {
 typedef void (*ChvdWorkerReply)(
                 gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error);
 
-/* A new one for the VM of that name, with its folder below the context's runtime_dir. Fails at once, with CHV_ERROR_RESOURCE, when that cannot be made. */
+/* A new one for the VM of that name, with its folder below the context's runtime_dir. Fails at once, with CHV_ERROR_RESOURCE, when that cannot be made.
+ * limits: as of ChvdProcessSetup, consumed if floating. */
 ChvdWorker *chvd_worker_start(
                 const ChvdContext *context,
                 const char *name,
+                GVariant *limits,
                 const ChvdWorkerOps *ops,
                 gpointer data,
                 GError **error);
@@ -65,6 +67,14 @@ void chvd_worker_abandon(ChvdWorker *worker);
 pid_t chvd_worker_pid(const ChvdWorker *worker);
 /* As of chvd_process_handle(). */
 const char *chvd_worker_handle(const ChvdWorker *worker);
+/* As of chvd_process_unit(). */
+const char *chvd_worker_unit(const ChvdWorker *worker);
+/* As of chvd_process_set_limits(). */
+void chvd_worker_set_limits(
+                ChvdWorker *worker,
+                GVariant *limits,
+                void (*done)(gpointer data, const GError *error),
+                gpointer data);
 bool chvd_worker_is_ready(const ChvdWorker *worker);
 
 /* Calls a method of org.cloudhypervisor.Vmm. parameters is consumed if floating, NULL: none. timeout_ms: -1 for the usual, G_MAXINT for none. A

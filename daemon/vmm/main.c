@@ -40,7 +40,7 @@ static void on_finished(void *opaque, int status) {
 static gboolean on_terminate(gpointer data) {
         Program *program = data;
 
-        g_main_loop_quit(program->loop);
+        vmm_service_terminate(program->service);
         return G_SOURCE_CONTINUE;
 }
 

@@ -37,6 +37,7 @@ struct VmmService {
         bool kept;         /* one is */
         bool ended;        /* the state is final, and there is no machine any more */
         bool quitting;     /* told to */
+        bool terminated;   /* by a signal: with the machine, the process goes */
         bool replacing;    /* a machine is being replaced: what its vCPUs still ask for is void */
 
         ChvConfig *config;
@@ -89,6 +90,8 @@ static void forget(VmmService *service) {
         g_clear_pointer(&service->config, chv_config_free);
 }
 
+static gboolean on_left_alone(gpointer data);
+
 /* Nobody can take it back, so chvd may come late to hear of it. */
 static void end(VmmService *service, ChvVmState state, const char *event, const char *reason) {
         if (service->ended)
@@ -101,6 +104,8 @@ static void end(VmmService *service, ChvVmState state, const char *event, const 
         forget(service);
         set_state(service, state, reason);
         emit_vm(service, event, reason);
+        if (service->terminated)
+                (void) g_idle_add(on_left_alone, service);
 }
 
 static void finish(VmmService *service) {
@@ -362,6 +367,40 @@ static void on_flushed(GObject *source, GAsyncResult *result, gpointer data) {
         finish(data);
 }
 
+/* The last words: nothing is done after them but to let them reach chvd. */
+static void leave(VmmService *service) {
+        service->quitting = true;
+        if (service->connection)
+                g_dbus_connection_flush(
+                                service->connection, /* cancellable= */ NULL, on_flushed, service);
+        else
+                finish(service);
+}
+
+static gboolean on_left_alone(gpointer data) {
+        VmmService *service = data;
+
+        if (!service->quitting)
+                leave(service);
+        return G_SOURCE_REMOVE;
+}
+
+void vmm_service_terminate(VmmService *service) {
+        bool runs = service->machine && !service->kept &&
+                    g_strcmp0(chv_vmm_get_state(service->skeleton), "running") == 0;
+
+        if (service->quitting)
+                return finish(service);
+        if (runs && !service->terminated) {
+                service->terminated = true;
+                machine_press_power_button(service->machine);
+                return;
+        }
+        service->terminated = true;
+        end(service, CHV_VM_STATE_SHUTDOWN, "shutdown", "powered off");
+        leave(service);
+}
+
 static gboolean on_quit(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
         if (service->quitting) {
                 chv_vmm_complete_quit(skeleton, invocation);
@@ -370,10 +409,7 @@ static gboolean on_quit(ChvVmm *skeleton, GDBusMethodInvocation *invocation, Vmm
         service->quitting = true;
         end(service, CHV_VM_STATE_SHUTDOWN, "shutdown", "powered off");
         chv_vmm_complete_quit(skeleton, invocation);
-        /* The last words: nothing is done after them but to let them reach chvd. */
-        g_dbus_connection_flush(
-                        g_dbus_method_invocation_get_connection(invocation),
-                        /* cancellable= */ NULL, on_flushed, service);
+        leave(service);
         return true;
 }
 

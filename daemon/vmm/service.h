@@ -14,6 +14,10 @@ VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *op
  * without a machine the worker finishes if that lasts. */
 void vmm_service_connect(VmmService *service, GDBusConnection *connection);
 
+/* Somebody wants the process to go: presses the power button of a machine that runs, and finishes when that has powered off. A second time, or without
+ * a machine that runs, it finishes at once. */
+void vmm_service_terminate(VmmService *service);
+
 /* Ends the machine, if there is one. */
 void vmm_service_free(VmmService *service);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmmService, vmm_service_free)

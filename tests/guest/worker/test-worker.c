@@ -116,6 +116,45 @@ static void test_power_off(void) {
         assert_exit(worker, 0);
 }
 
+static void terminate(Worker *worker) {
+        g_assert_cmpint(kill(worker_pid(worker), SIGTERM), ==, 0);
+}
+
+/* The signal presses the power button, which this guest has no ear for; the next one does not ask. */
+static void test_terminate(void) {
+        for (unsigned i = 0; i < 3; i++) {
+                g_autoptr(Worker) worker = worker_new();
+
+                if (i > 0)
+                        boot(worker, "guest-machine", "tick", "");
+                if (i == 1)
+                        g_assert_true(chv_vmm_call_pause_sync(worker_proxy(worker), NULL, NULL));
+                terminate(worker);
+                if (i == 2) {
+                        worker_idle(300);
+                        g_assert_true(worker_alive(worker));
+                }
+                /* Two that come at once may be one. */
+                while (i == 2 && worker_count_events(worker, "vm/shutdown") == 0) {
+                        terminate(worker);
+                        worker_idle(100);
+                }
+                worker_expect_event(worker, "vm/shutdown", NULL);
+                assert_exit(worker, 0);
+        }
+}
+
+/* Nobody is needed to tell it to quit. */
+static void test_terminate_alone(void) {
+        g_autoptr(Worker) worker = worker_new();
+
+        boot(worker, "guest-machine", "tick", "");
+        g_assert_true(chv_vmm_call_pause_sync(worker_proxy(worker), NULL, NULL));
+        worker_disconnect(worker);
+        terminate(worker);
+        g_assert_cmpint(worker_wait(worker), ==, 0);
+}
+
 static void test_boot_twice(void) {
         g_autoptr(Worker) worker = worker_new();
         g_autoptr(GError) error = NULL;
@@ -481,6 +520,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/worker/bad-kernel", test_bad_kernel);
         g_test_add_func("/worker/methods-without-a-machine", test_methods_without_a_machine);
         g_test_add_func("/worker/power-off", test_power_off);
+        g_test_add_func("/worker/terminate", test_terminate);
+        g_test_add_func("/worker/terminate-alone", test_terminate_alone);
         g_test_add_func("/worker/boot-twice", test_boot_twice);
         g_test_add_func("/worker/resets", test_resets);
         g_test_add_func("/worker/reset-from-outside", test_reset_from_outside);

@@ -18,6 +18,7 @@
 static const char good[] =
                 "[Definition]\nVersion=1\nOwner=1000\nCreated=7\nAutostart=true\n"
                 "AutostartOrder=3\nAutostartDelay=5\nCrashPolicy=restart\n"
+                "CPUWeight=7\nMemoryMax=auto\n"
                 "Given=['serial']\nConfig={'payload': <{'kernel': <'/k'>}>}\nComplete=true\n";
 
 static void test_bad_records(void) {
@@ -73,6 +74,8 @@ static void test_broken_options_have_defaults(void) {
                 { "AutostartOrder=3", "AutostartOrder=three" },
                 { "AutostartDelay=5", "AutostartDelay=3601" },
                 { "CrashPolicy=restart", "CrashPolicy=explode" },
+                { "CPUWeight=7", "CPUWeight=10001" },
+                { "MemoryMax=auto", "MemoryMax=18446744073709551615" },
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
@@ -91,6 +94,11 @@ static void test_broken_options_have_defaults(void) {
                 g_assert_cmpint(record->policy.start_delay, ==, i == 2 ? 0 : 5);
                 g_assert_cmpint(record->policy.crash, ==,
                                 i == 3 ? CHVD_CRASH_DESTROY : CHVD_CRASH_RESTART);
+                g_assert_cmpuint(
+                                record->policy.shares.values[CHVD_SHARE_CPU_WEIGHT], ==,
+                                i == 4 ? 0 : 7);
+                g_assert_true(record->policy.shares.values[CHVD_SHARE_MEMORY_MAX] ==
+                              (i == 5 ? 0 : CHVD_MEMORY_AUTO));
         }
 }
 

@@ -20,7 +20,7 @@ LIMITS = {"chvd.service": 25, "chv-web1.service": 10, "chvd-open-1-1.service": 3
 
 # What is read for which transient unit, and what chvd sets of that one at run time, beside the program.
 TRANSIENT = {
-    "50-worker.conf": ("chv-.service.d", "chv-web1.service", ""),
+    "10-worker.conf": ("chv-.service.d", "chv-web1.service", ""),
     "50-opener.conf": ("chvd-open-.service.d", "chvd-open-1-1.service", "User=daemon\n"),
 }
 
