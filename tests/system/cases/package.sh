@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-FileCopyrightText: The chvd developers
 # SPDX-License-Identifier: Apache-2.0
-# The Debian packages: installed, the bus starts the service when somebody asks for it and a VM runs; an upgrade leaves
-# it running; removed, nothing of it runs; purged, nothing of it is left.
+# The Debian packages: installed, the bus starts the service when somebody asks for it, and a user of the group chvd runs a
+# VM; an upgrade restarts the service and leaves the VM running; removed, nothing of it runs; purged, nothing of it is left.
 . "$(dirname "$0")/../lib.sh"
 
 packages=$(dirname "$stage")/packages
@@ -20,6 +20,10 @@ files() {
     cat /etc/group /etc/passwd
 }
 
+home=/home/alice
+mkdir -p $home
+cp /guest/6.12/vmlinux /guest/6.12/initramfs $home
+chown -R alice: $home
 files >"$work/before"
 apt install --no-install-recommends "${debs[@]}"
 dpkg --verify chvd chvctl chvd-dev | grep -v ' /usr/share/\(doc\|man\)/' && fail "files are not as packaged"
@@ -31,22 +35,40 @@ chvctl version | grep -q '^chvd [0-9]' || fail "the bus does not start the servi
 [ "$(systemctl show -P ActiveState chvd)" = active ] || fail "not started as a unit"
 [ "$(systemctl show -P Slice chvd)" = chv.slice ] || fail "not in its slice"
 
-create vm 6.12 vmlinux "$(cmdline '' halt)"
-chvctl start vm
-await_text 90 vm 'chv-init: up'
+alice() { runuser -u alice -- "$@" </dev/null; }
+her_vm() {
+    alice chvctl create vm --kernel $home/vmlinux --initramfs $home/initramfs --cpus boot=2 \
+        --cmdline "$(cmdline '(i=0; while :; do i=$((i + 1)); echo tick $i; sleep 0.2; done) &' button)" \
+        --serial file=$home/vm.log
+}
+! her_vm 2>/dev/null || fail "anybody may create a VM"
+gpasswd -q -a alice chvd >/dev/null
+await 20 "the rule of the group" her_vm
+alice chvctl start vm
+ln -s $home/vm.log "$work/vm.log"
+await_text 90 vm 'tick 3'
 pid=$(property vm WorkerPID)
+service=$(systemctl show -P MainPID chvd)
+[ "$(systemctl show -P MainPID chv-vm)" = "$pid" ] || fail "the VM is not the unit chv-vm.service"
 
 apt install --reinstall --no-install-recommends "${debs[@]}"
+[ "$(systemctl show -P MainPID chvd)" != "$service" ] || fail "the upgrade did not restart the service"
 [ "$(property vm State) $(property vm WorkerPID)" = "running $pid" ] || fail "the upgrade disturbed a VM"
-[ -d "/proc/$pid" ] || fail "the upgrade ended a VM"
+ticks=$(grep -c tick "$work/vm.log")
+more() { [ "$(grep -c tick "$work/vm.log")" -gt $((ticks + 3)) ]; }
+await 20 "the guest going on" more
+[ "$(grep -o 'tick [0-9]*' "$work/vm.log" | cut -d' ' -f2 | awk '$1 != NR' | wc -l)" = 0 ] || fail "the guest lost output"
+alice chvctl info vm | grep -q running || fail "alice has lost her VM"
 
 apt remove chvd chvctl chvd-dev
+[ ! -d "/proc/$pid" ] || fail "the VM outlived the package"
 ! pgrep -x 'chvd|chv-vmm' || fail "something of it still runs"
 ! busctl call --timeout=5 $manager /org/cloudhypervisor/Manager org.freedesktop.DBus.Peer Ping 2>/dev/null ||
     fail "the bus still starts it"
 [ -d /var/lib/chvd ] || fail "removing the package removed what it keeps"
 [ ! -e /run/chvd ] || fail "/run/chvd is left"
 
+rm -f $home/vm.log
 dpkg --purge chvd chvctl chvd-dev >"$work/dpkg.log" 2>&1
 files >"$work/after"
 diff "$work/before" "$work/after" >"$work/diff.log" || fail "left behind: what diff shows with >"
