@@ -7,8 +7,9 @@
  * connections, so signals of interfaces need nothing here.
  *
  * Who connects is who the kernel says (EXTERNAL, and nothing else): the authority knows root and owners by that, and polkit is not asked about
- * them. A handshake is done in a thread of a pool that is for nothing else, so that a client which does not finish its
- * own delays others here at most; it has a time, after which it is over.
+ * them. A handshake has a thread of its own, and there are few at a time, so that a client which does not finish its
+ * own delays others here at most; it has a time, after which it is over. Not GThreadedSocketService, which starts to
+ * listen again from a thread: GLib 2.74 breaks when somebody has come by then.
  */
 
 #include "daemon/chvd/peers.h"
@@ -36,12 +37,14 @@ struct ChvdPeers {
         GSocketService *service;
         GDBusNodeInfo *info;
         GPtrArray *peers; /* GDBusConnection */
+        unsigned n_handshakes;
 };
 
 typedef struct {
         ChvdPeers *peers; /* compared only, until the main thread has it */
-        GDBusConnection *connection;
-} Arrival;
+        GIOStream *stream;
+        GDBusConnection *connection; /* NULL: it has come to nothing */
+} Handshake;
 
 /* The one there is; what arrives from a thread after its end is dropped. */
 static ChvdPeers *current;
@@ -202,11 +205,16 @@ static void admit(ChvdPeers *peers, GDBusConnection *connection) {
         g_dbus_connection_start_message_processing(connection);
 }
 
-static gboolean on_arrived(gpointer data) {
-        g_autofree Arrival *arrival = data;
-        g_autoptr(GDBusConnection) connection = arrival->connection;
+static gboolean on_greeted(gpointer data) {
+        g_autofree Handshake *handshake = data;
+        g_autoptr(GIOStream) stream = handshake->stream;
+        g_autoptr(GDBusConnection) connection = handshake->connection;
 
-        if (current == arrival->peers && !g_dbus_connection_is_closed(connection))
+        if (current != handshake->peers)
+                return G_SOURCE_REMOVE;
+        if (current->n_handshakes-- == MAX_HANDSHAKES)
+                g_socket_service_start(current->service);
+        if (connection && !g_dbus_connection_is_closed(connection))
                 admit(current, connection);
         return G_SOURCE_REMOVE;
 }
@@ -226,16 +234,14 @@ static gboolean on_handshake_time(gpointer data) {
         return G_SOURCE_REMOVE;
 }
 
-/* In a thread of the pool. */
-static gboolean
-on_run(GThreadedSocketService *service, GSocketConnection *stream, GObject *source, gpointer data) {
+/* The handshake's thread. */
+static gpointer greet(gpointer data) {
+        Handshake *handshake = data;
         g_autoptr(GDBusAuthObserver) observer = g_dbus_auth_observer_new();
         g_autoptr(GCancellable) cancellable = g_cancellable_new();
         g_autoptr(GSource) timer = g_timeout_source_new_seconds(HANDSHAKE_S);
         g_autofree char *guid = g_dbus_generate_guid();
         g_autoptr(GError) error = NULL;
-        GDBusConnection *connection;
-        Arrival *arrival;
 
         /* It may fire at the moment it is not needed any more. */
         g_source_set_callback(timer, on_handshake_time, g_object_ref(cancellable), g_object_unref);
@@ -243,21 +249,38 @@ on_run(GThreadedSocketService *service, GSocketConnection *stream, GObject *sour
         (void) g_signal_connect(observer, "allow-mechanism", G_CALLBACK(on_mechanism), NULL);
         (void) g_signal_connect(
                         observer, "authorize-authenticated-peer", G_CALLBACK(on_peer), NULL);
-        connection = g_dbus_connection_new_sync(
-                        G_IO_STREAM(stream), guid,
+        handshake->connection = g_dbus_connection_new_sync(
+                        handshake->stream, guid,
                         G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER |
                                         G_DBUS_CONNECTION_FLAGS_DELAY_MESSAGE_PROCESSING,
                         observer, cancellable, &error);
         g_source_destroy(timer);
-        if (!connection) {
+        if (!handshake->connection) {
                 g_debug("a client's handshake: %s", error->message);
-                (void) g_io_stream_close(G_IO_STREAM(stream), NULL, NULL);
-                return true;
+                (void) g_io_stream_close(handshake->stream, NULL, NULL);
         }
-        arrival = g_new0(Arrival, 1);
-        arrival->peers = data;
-        arrival->connection = connection;
-        (void) g_idle_add(on_arrived, arrival);
+        (void) g_idle_add(on_greeted, handshake);
+        return NULL;
+}
+
+static gboolean
+on_incoming(GSocketService *service, GSocketConnection *stream, GObject *source, gpointer data) {
+        ChvdPeers *peers = data;
+        g_autoptr(GError) error = NULL;
+        Handshake *handshake = g_new0(Handshake, 1);
+        GThread *thread;
+
+        handshake->peers = peers;
+        handshake->stream = g_object_ref(G_IO_STREAM(stream));
+        if (++peers->n_handshakes == MAX_HANDSHAKES)
+                g_socket_service_stop(service);
+        thread = g_thread_try_new("handshake", greet, handshake, &error);
+        if (thread)
+                g_thread_unref(thread);
+        else {
+                g_message("a client is turned away: %s", error->message);
+                (void) g_idle_add(on_greeted, handshake);
+        }
         return true;
 }
 
@@ -304,8 +327,8 @@ ChvdPeers *chvd_peers_new(ChvdContext *context, int fd, GError **error) {
         peers->context = context;
         peers->peers = g_ptr_array_new_with_free_func(g_object_unref);
         peers->info = g_dbus_node_info_new_for_xml(xml, /* error= */ NULL);
-        peers->service = g_threaded_socket_service_new(MAX_HANDSHAKES);
-        (void) g_signal_connect(peers->service, "run", G_CALLBACK(on_run), peers);
+        peers->service = g_socket_service_new();
+        (void) g_signal_connect(peers->service, "incoming", G_CALLBACK(on_incoming), peers);
         current = context->peers = peers;
         if (g_socket_listener_add_socket(
                             G_SOCKET_LISTENER(peers->service), socket, /* source_object= */ NULL,

@@ -51,15 +51,18 @@ static GDBusConnection *try_connect(const char *path, GError **error) {
 
 /* The socket is there as soon as the service is, which may be before the name is. */
 static GDBusConnection *connect_to(const char *path) {
-        for (unsigned i = 0; i < 1000; i++) {
-                g_autoptr(GError) error = NULL;
-                GDBusConnection *connection = try_connect(path, &error);
+        g_autoptr(GError) error = NULL;
 
+        for (unsigned i = 0; i < 1000; i++) {
+                GDBusConnection *connection;
+
+                g_clear_error(&error);
+                connection = try_connect(path, &error);
                 if (connection)
                         return connection;
                 g_usleep(20000);
         }
-        g_error("nobody answers at %s", path);
+        g_error("nobody answers at %s: %s", path, error->message);
 }
 
 static int connect_raw(const char *path) {
