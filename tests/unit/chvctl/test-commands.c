@@ -36,8 +36,13 @@ typedef struct {
         int status;
 } Run;
 
+static void on_owned(GDBusConnection *connection, const char *name, gpointer data) {
+        *(gboolean *) data = TRUE;
+}
+
 static void set_up(Fixture *f, gconstpointer data) {
         g_autoptr(GError) error = NULL;
+        gboolean owned = FALSE;
 
         f->bus = g_test_dbus_new(G_TEST_DBUS_NONE);
         g_test_dbus_up(f->bus);
@@ -51,7 +56,9 @@ static void set_up(Fixture *f, gconstpointer data) {
         f->stand_in = stand_in_new(f->connection);
         f->owned = g_bus_own_name_on_connection(
                         f->connection, "org.cloudhypervisor.Manager", G_BUS_NAME_OWNER_FLAGS_NONE,
-                        NULL, NULL, NULL, NULL);
+                        on_owned, NULL, &owned, NULL);
+        while (!owned)
+                (void) g_main_context_iteration(NULL, TRUE);
         f->dir = g_dir_make_tmp("chvctl-XXXXXX", &error);
         g_assert_no_error(error);
 }
