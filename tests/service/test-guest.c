@@ -84,10 +84,14 @@ static size_t drain(int fd, int ms, char *text, size_t size) {
 
 static void assert_ticks(Service *service, const char *vm) {
         chv_autofd fd = open_console(service, vm, "{'replay': <false>, 'read-only': <true>}");
+        g_autoptr(GString) heard = g_string_new(NULL);
         char text[4096];
 
-        g_assert_cmpuint(drain(fd, PATIENCE_MS, text, sizeof(text)), >, 0);
-        g_assert_nonnull(strstr(text, "tick"));
+        /* A busy machine may stop in the middle of a word. */
+        while (!strstr(heard->str, "tick")) {
+                g_assert_cmpuint(drain(fd, PATIENCE_MS, text, sizeof(text)), >, 0);
+                g_string_append(heard, text);
+        }
 }
 
 static void test_life(void) {

@@ -42,7 +42,7 @@ her_vm() {
         --serial file=$home/vm.log
 }
 ! her_vm 2>/dev/null || fail "anybody may create a VM"
-gpasswd -q -a alice chvd >/dev/null
+gpasswd -a alice chvd >/dev/null
 await 20 "the rule of the group" her_vm
 alice chvctl start vm
 ln -s $home/vm.log "$work/vm.log"
@@ -53,7 +53,8 @@ service=$(systemctl show -P MainPID chvd)
 
 apt install --reinstall --no-install-recommends "${debs[@]}"
 [ "$(systemctl show -P MainPID chvd)" != "$service" ] || fail "the upgrade did not restart the service"
-[ "$(property vm State) $(property vm WorkerPID)" = "running $pid" ] || fail "the upgrade disturbed a VM"
+now="$(property vm State) $(property vm WorkerPID)"
+[ "$now" = "running $pid" ] || fail "the upgrade disturbed a VM: $now, not running $pid"
 ticks=$(grep -c tick "$work/vm.log")
 more() { [ "$(grep -c tick "$work/vm.log")" -gt $((ticks + 3)) ]; }
 await 20 "the guest going on" more
