@@ -15,25 +15,31 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gunixfdlist.h>
+#include <glib-unix.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/chvd/units.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
 
-#define SYSTEMD "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
-#define SYSTEMD_MANAGER "org.freedesktop.systemd1.Manager"
+#define SYSTEMD CHVD_UNITS_BUS_NAME, CHVD_UNITS_PATH, CHVD_UNITS_MANAGER
 
 /* Whatever happens to chvd. */
 #define MAX_LIFE_S 600
+
+/* How often to look after a dead child that is held by another. */
+#define REAP_S 1
 
 struct ChvdHelper {
         int socket;
@@ -100,7 +106,10 @@ static bool find_user(User *user, uid_t uid, GError **error) {
         return true;
 }
 
-/* Between fork and exec: system calls only, and those that the C library would pass on to other threads directly. */
+/*
+ * Between fork and exec: system calls only, and those that the C library would pass on to other threads directly. It
+ * dies with the thread that started it, which is the one that talks to it.
+ */
 static void become(gpointer data) {
         const User *user = data;
         const struct rlimit no_core = { 0 };
@@ -118,8 +127,48 @@ static void become(gpointer data) {
                 _exit(EXIT_FAILURE);
 }
 
-static void on_reaped(GPid pid, int status, gpointer data) {
-        g_spawn_close_pid(pid);
+/* False: not yet. Closes pidfd otherwise. */
+static bool reap(int pidfd) {
+        siginfo_t info = { 0 };
+
+        if (waitid(P_PIDFD, (id_t) pidfd, &info, WEXITED | WNOHANG) == 0 && info.si_pid == 0)
+                return false;
+        (void) close(pidfd);
+        return true;
+}
+
+static gboolean on_time(gpointer data) {
+        return reap(GPOINTER_TO_INT(data)) ? G_SOURCE_REMOVE : G_SOURCE_CONTINUE;
+}
+
+/*
+ * The child is its user's, who may trace it: one that is dead and still traced can't be reaped, and the child watch of
+ * GLib (2.74) gives up on it.
+ */
+static gboolean on_dead(gint pidfd, GIOCondition condition, gpointer data) {
+        if (!reap(pidfd))
+                (void) g_timeout_add_seconds(REAP_S, on_time, GINT_TO_POINTER(pidfd));
+        return G_SOURCE_REMOVE;
+}
+
+/* In the main thread, whoever calls. Takes pidfd. */
+static void reap_when_dead(int pidfd) {
+        g_autoptr(GSource) source = g_unix_fd_source_new(pidfd, G_IO_IN);
+
+        g_source_set_callback(source, G_SOURCE_FUNC(on_dead), /* data= */ NULL, /* notify= */ NULL);
+        (void) g_source_attach(source, /* context= */ NULL);
+}
+
+/* Two descriptors of it: one to kill it by, and one for whoever reaps it. */
+static bool watch(ChvdHelper *helper, pid_t pid) {
+        int reaper;
+
+        helper->pidfd = pidfd_open(pid, /* flags= */ 0);
+        reaper = helper->pidfd < 0 ? -1 : fcntl(helper->pidfd, F_DUPFD_CLOEXEC, 0);
+        if (reaper < 0)
+                return false;
+        reap_when_dead(reaper);
+        return true;
 }
 
 static bool
@@ -153,8 +202,12 @@ start_child(ChvdHelper *helper, const char *program, User *user, int theirs, GEr
                 fail(error, user->uid, ours->message);
                 return false;
         }
-        helper->pidfd = (int) syscall(SYS_pidfd_open, pid, 0);
-        (void) g_child_watch_add(pid, on_reaped, NULL);
+        if (!watch(helper, pid)) {
+                fail(error, user->uid, g_strerror(errno));
+                (void) kill(pid, SIGKILL);
+                (void) waitpid(pid, /* wstatus= */ NULL, /* options= */ 0);
+                return false;
+        }
         return true;
 }
 
@@ -202,7 +255,7 @@ start_unit(ChvdHelper *helper,
         *ret_absent = false;
         if (g_unix_fd_list_append(list, theirs, &ours) >= 0)
                 reply = g_dbus_connection_call_with_unix_fd_list_sync(
-                                bus, SYSTEMD, SYSTEMD_MANAGER, "StartTransientUnit",
+                                bus, SYSTEMD, "StartTransientUnit",
                                 g_variant_new("(ss@a(sv)a(sa(sv)))", unit, "fail",
                                               unit_properties(program, user->uid), NULL),
                                 G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NO_AUTO_START,
@@ -283,11 +336,11 @@ const char *chvd_helper_hint(const ChvdHelper *helper) {
 void chvd_helper_end(ChvdHelper *helper, bool kill) {
         (void) close(helper->socket);
         if (helper->pidfd >= 0 && kill)
-                (void) syscall(SYS_pidfd_send_signal, helper->pidfd, SIGKILL, NULL, 0);
+                (void) pidfd_send_signal(helper->pidfd, SIGKILL, NULL, /* flags= */ 0);
         chv_fd_closep(&helper->pidfd);
         if (helper->unit && kill)
                 g_dbus_connection_call(
-                                helper->bus, SYSTEMD, SYSTEMD_MANAGER, "KillUnit",
+                                helper->bus, SYSTEMD, "KillUnit",
                                 g_variant_new("(ssi)", helper->unit, "all", SIGKILL),
                                 /* reply_type= */ NULL, G_DBUS_CALL_FLAGS_NO_AUTO_START,
                                 /* timeout_msec= */ -1,
