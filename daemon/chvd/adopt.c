@@ -186,7 +186,8 @@ static void take_over(Orphan *orphan, ChvVmState state, const char *reason, GVar
 
 static void on_described(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
         Orphan *orphan = data;
-        const char *name, *reason;
+        g_autofree char *reason = NULL;
+        const char *name, *text;
         gboolean preserve;
         ChvVmState state;
 
@@ -201,11 +202,10 @@ static void on_described(gpointer data, GVariant *reply, GUnixFDList *fds, const
                 return orphan_unref(orphan);
         }
         g_variant_get_child(reply, 0, "&s", &name);
-        g_variant_get_child(reply, 1, "&s", &reason);
+        g_variant_get_child(reply, 1, "&s", &text);
+        reason = chvd_worker_bounded(text);
         g_variant_get_child(reply, 4, "b", &preserve);
         state = chv_vm_state_from_string(name);
-        if (strlen(reason) > 512)
-                reason = "";
         if (state == CHV_VM_STATE_RUNNING || state == CHV_VM_STATE_PAUSED ||
             (state == CHV_VM_STATE_FAILED && preserve &&
              orphan->run->record->policy.crash == CHVD_CRASH_PRESERVE))

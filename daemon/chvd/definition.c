@@ -34,7 +34,8 @@ void chvd_definition_unref(ChvdDefinition *definition) {
         g_atomic_rc_box_release_full(definition, definition_clear);
 }
 
-GVariant *chvd_definition_given(const ChvdDefinition *definition) {
+/* Names of the descriptors that were given for it. */
+static GVariant *given_names(const ChvdDefinition *definition) {
         GVariantBuilder names;
 
         g_variant_builder_init(&names, G_VARIANT_TYPE_STRING_ARRAY);
@@ -42,7 +43,22 @@ GVariant *chvd_definition_given(const ChvdDefinition *definition) {
                 g_variant_builder_add(&names, "s", chvd_fd_set_name(definition->given, i));
         if (definition->lost)
                 g_variant_builder_add(&names, "s", definition->lost);
-        return g_variant_builder_end(&names);
+        return g_variant_ref_sink(g_variant_builder_end(&names));
+}
+
+ChvdRecord *chvd_definition_record(
+                const ChvdDefinition *definition,
+                uid_t owner,
+                uint64_t created,
+                const ChvdPolicy *policy) {
+        ChvdRecord *record = g_new0(ChvdRecord, 1);
+
+        record->owner = owner;
+        record->created = created;
+        record->policy = *policy;
+        record->config = g_variant_ref(definition->dict);
+        record->given = given_names(definition);
+        return record;
 }
 
 ChvdDefinition *chvd_definition_renamed(const ChvdDefinition *definition, const char *name) {

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "daemon/chvd/fd-set.h"
+#include "daemon/chvd/store-record.h"
 #include "dbus/config.h"
 
 /* What a VM is: its completed and validated configuration, and the descriptors its creator gave for it. Never changes, so a thread may
@@ -32,8 +33,12 @@ bool chvd_definition_is_anybodys(const ChvResource *need);
 /* Whether chvd would open, make or attach to something of the host for it with its own rights: interfaces that its creator did not pass, and
  * every path if privileged, that is if its owner's rights are chvd's. */
 bool chvd_definition_names_host(const ChvdDefinition *definition, bool privileged);
-/* Names of the descriptors that were given for it, floating as. */
-GVariant *chvd_definition_given(const ChvdDefinition *definition);
+/* What is to be kept of a VM that is this. */
+ChvdRecord *chvd_definition_record(
+                const ChvdDefinition *definition,
+                uid_t owner,
+                uint64_t created,
+                const ChvdPolicy *policy);
 /* The same under another name, which has to be a valid one. */
 ChvdDefinition *chvd_definition_renamed(const ChvdDefinition *definition, const char *name);
 ChvdDefinition *chvd_definition_ref(ChvdDefinition *definition);

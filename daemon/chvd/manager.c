@@ -371,18 +371,13 @@ static void on_stored(gpointer data, const GError *error) {
 /* What is to last is stored before it is there for anybody. */
 static void make_stored(Request *request) {
         ChvdManager *manager = request->manager;
-        g_autoptr(GVariant) given = g_variant_ref_sink(chvd_definition_given(request->definition));
-        const ChvdRecord record = {
-                .owner = request->origin.owner,
-                .created = request->origin.created,
-                .policy = request->policy,
-                .config = request->definition->dict,
-                .given = given,
-        };
+        g_autoptr(ChvdRecord) record = chvd_definition_record(
+                        request->definition, request->origin.owner, request->origin.created,
+                        &request->policy);
 
         take(manager, request->definition->name);
         chvd_store_queue_save(
-                        manager->context->store, request->definition->name, &record,
+                        manager->context->store, request->definition->name, record,
                         /* create= */ true, on_stored, request);
 }
 

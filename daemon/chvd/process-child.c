@@ -28,12 +28,6 @@
 
 #define NAME "child"
 
-/* Debugging aids and where messages go. */
-static const char *const kept[] = {
-        "ASAN_OPTIONS", "G_DEBUG",      "G_MESSAGES_DEBUG", "JOURNAL_STREAM",
-        "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS",
-};
-
 typedef struct {
         ChvdProcess process;
         GPid child;   /* ours to reap; 0: none */
@@ -52,16 +46,14 @@ static void in_child(gpointer data) {
 }
 
 static char **environment(void) {
-        g_auto(GStrv) env = g_strdupv(
-                        (char *[]){ "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL });
+        char **env = chvd_process_debug_environment();
+        const char *journal = g_getenv("JOURNAL_STREAM"); /* where messages go */
 
-        for (size_t i = 0; i < G_N_ELEMENTS(kept); i++) {
-                const char *value = g_getenv(kept[i]);
-
-                if (value)
-                        env = g_environ_setenv(env, kept[i], value, /* overwrite= */ true);
-        }
-        return g_steal_pointer(&env);
+        env = g_environ_setenv(env, "PATH", "/usr/sbin:/usr/bin:/sbin:/bin", /* overwrite= */ true);
+        env = g_environ_setenv(env, "LANG", "C.UTF-8", /* overwrite= */ true);
+        if (journal)
+                env = g_environ_setenv(env, "JOURNAL_STREAM", journal, /* overwrite= */ true);
+        return env;
 }
 
 /* Of a process that was started in clock ticks after the boot of the host; 0: there is none of that number. */

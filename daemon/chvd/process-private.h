@@ -40,6 +40,9 @@ struct ChvdProcess {
 extern const ChvdProcessKind chvd_process_child;
 extern const ChvdProcessKind chvd_process_systemd; /* process-unit.c; for a context with units */
 
+/* Those of chvd's own variables that help with debugging, as NAME=VALUE. */
+char **chvd_process_debug_environment(void);
+
 /* The process may be freed by these; without error, handle and pid are set before. */
 void chvd_process_tell_started(ChvdProcess *process, const GError *error);
 void chvd_process_tell_exited(ChvdProcess *process, const ChvdExit *exit);

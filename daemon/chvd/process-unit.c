@@ -371,23 +371,19 @@ static void add(GVariantBuilder *properties, const char *name, GVariant *value) 
         g_variant_builder_add(properties, "(sv)", name, value);
 }
 
-static GVariant *environment(void) {
-        static const char *const kept[] = {
-                "ASAN_OPTIONS", "G_DEBUG",      "G_MESSAGES_DEBUG",
-                "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS",
-        };
-        GVariantBuilder builder;
+/* Of vardict; NULL: none. */
+static void add_all(GVariantBuilder *properties, GVariant *vardict) {
+        GVariantIter iter;
+        const char *name;
+        GVariant *value;
 
-        g_variant_builder_init(&builder, G_VARIANT_TYPE_STRING_ARRAY);
-        for (size_t i = 0; i < G_N_ELEMENTS(kept); i++) {
-                const char *value = g_getenv(kept[i]);
-
-                if (value)
-                        g_variant_builder_add_value(
-                                        &builder, g_variant_new_take_string(g_strdup_printf(
-                                                                  "%s=%s", kept[i], value)));
+        if (!vardict)
+                return;
+        g_variant_iter_init(&iter, vardict);
+        while (g_variant_iter_next(&iter, "{&sv}", &name, &value)) {
+                add(properties, name, value);
+                g_variant_unref(value);
         }
-        return g_variant_builder_end(&builder);
 }
 
 static void add_exec(GVariantBuilder *properties, const char *program) {
@@ -423,6 +419,7 @@ static void add_journal_field(GVariantBuilder *properties, const char *vm) {
 static GVariant *
 start_call(const Unit *unit, const ChvdContext *context, const ChvdProcessSetup *setup) {
         g_autofree char *description = g_strdup_printf("Virtual machine %s", setup->vm);
+        g_auto(GStrv) env = chvd_process_debug_environment();
         GVariantBuilder properties;
 
         g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
@@ -432,22 +429,12 @@ start_call(const Unit *unit, const ChvdContext *context, const ChvdProcessSetup 
         add(&properties, "Type", g_variant_new_string("exec"));
         add_exec(&properties, setup->program);
         add(&properties, "StandardInputFileDescriptor", g_variant_new_handle(0));
-        add(&properties, "Environment", environment());
+        add(&properties, "Environment", g_variant_new_strv((const char *const *) env, -1));
         add_journal_field(&properties, setup->vm);
         /* The system's unit has a root of its own. */
         if (!context->session)
                 add_program_to_root(&properties, setup->program);
-        if (setup->limits) {
-                GVariantIter iter;
-                const char *name;
-                GVariant *value;
-
-                g_variant_iter_init(&iter, setup->limits);
-                while (g_variant_iter_next(&iter, "{&sv}", &name, &value)) {
-                        add(&properties, name, value);
-                        g_variant_unref(value);
-                }
-        }
+        add_all(&properties, setup->limits);
         return g_variant_new(
                         "(ssa(sv)a(sa(sv)))", unit->process.unit, "replace", &properties, NULL);
 }
@@ -539,18 +526,11 @@ set_limits(ChvdProcess *process,
         Unit *unit = (Unit *) process;
         LimitsCall *call = g_new0(LimitsCall, 1);
         GVariantBuilder properties;
-        GVariantIter iter;
-        const char *name;
-        GVariant *value;
 
         call->done = done;
         call->data = data;
         g_variant_builder_init(&properties, G_VARIANT_TYPE("a(sv)"));
-        g_variant_iter_init(&iter, limits);
-        while (g_variant_iter_next(&iter, "{&sv}", &name, &value)) {
-                add(&properties, name, value);
-                g_variant_unref(value);
-        }
+        add_all(&properties, limits);
         g_dbus_connection_call(
                         unit->bus, CHVD_UNITS_BUS_NAME, CHVD_UNITS_PATH, CHVD_UNITS_MANAGER,
                         "SetUnitProperties",

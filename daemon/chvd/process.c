@@ -56,6 +56,22 @@ static const ChvdProcessKind unknown_kind = {
         .clear = clear_unknown,
 };
 
+char **chvd_process_debug_environment(void) {
+        static const char *const kept[] = {
+                "ASAN_OPTIONS", "G_DEBUG",      "G_MESSAGES_DEBUG",
+                "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS",
+        };
+        g_auto(GStrv) env = NULL;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(kept); i++) {
+                const char *value = g_getenv(kept[i]);
+
+                if (value)
+                        env = g_environ_setenv(env, kept[i], value, /* overwrite= */ true);
+        }
+        return env ? g_steal_pointer(&env) : g_new0(char *, 1);
+}
+
 static ChvdProcess *
 process_new(const ChvdProcessKind *kind, const ChvdProcessOps *ops, gpointer data) {
         ChvdProcess *process = g_malloc0(kind->size);

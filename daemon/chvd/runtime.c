@@ -92,8 +92,12 @@ char *chvd_runtime_load(const char *runtime_dir, const char *vm, size_t *ret_siz
         g_autoptr(GError) ours = NULL;
         struct stat st;
 
-        if (lstat(path, &st) < 0 && errno == ENOENT)
+        if (lstat(path, &st) < 0) {
+                if (errno != ENOENT)
+                        g_set_error(error, CHV_ERROR, CHV_ERROR_RESOURCE, "%s: %s", path,
+                                    g_strerror(errno));
                 return NULL;
+        }
         if (!S_ISREG(st.st_mode) || st.st_size > 4 * CHVD_RECORD_MAX_SIZE) {
                 g_set_error(error, CHV_ERROR, CHV_ERROR_RESOURCE, "%s: it is no record", path);
                 return NULL;

@@ -13,14 +13,8 @@
 #include "daemon/chvd/vm-run.h"
 
 bool chvd_vm_note(ChvdVm *vm, GError **error) {
-        g_autoptr(GVariant) given = g_variant_ref_sink(chvd_definition_given(vm->definition));
-        ChvdRecord record = {
-                .owner = vm->owner,
-                .created = vm->created,
-                .policy = vm->policy,
-                .config = vm->definition->dict,
-                .given = given,
-        };
+        g_autoptr(ChvdRecord) record =
+                        chvd_definition_record(vm->definition, vm->owner, vm->created, &vm->policy);
         g_autoptr(GVariant) resources =
                         vm->resources ? g_variant_ref_sink(chvd_resources_save(vm->resources))
                                       : NULL;
@@ -32,7 +26,7 @@ bool chvd_vm_note(ChvdVm *vm, GError **error) {
                 .transient = vm->transient,
                 .restart = vm->restart || vm->again,
                 .keep = vm->to_keep && vm->transient,
-                .record = &record,
+                .record = record,
                 .before = vm->before,
                 .end = vm->end_state,
                 .reason = ending ? vm->end_reason : NULL,

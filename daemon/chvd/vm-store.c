@@ -88,14 +88,7 @@ static Change *change_new(ChvdVm *vm, ChvdStored done, gpointer data) {
 
 static void begin(Change *change) {
         ChvdVm *vm = change->vm;
-        g_autoptr(GVariant) given = g_variant_ref_sink(chvd_definition_given(change->definition));
-        const ChvdRecord record = {
-                .owner = change->owner,
-                .created = vm->created,
-                .policy = change->policy,
-                .config = change->definition->dict,
-                .given = given,
-        };
+        g_autoptr(ChvdRecord) record = NULL;
 
         if (vm->transient && !change->create) {
                 g_autoptr(Change) owned = change;
@@ -104,8 +97,10 @@ static void begin(Change *change) {
                 return change->done(change->data, /* error= */ NULL);
         }
         vm->storing = true;
+        record = chvd_definition_record(
+                        change->definition, change->owner, vm->created, &change->policy);
         chvd_store_queue_save(
-                        vm->context->store, chvd_vm_name(vm), &record, change->create, on_saved,
+                        vm->context->store, chvd_vm_name(vm), record, change->create, on_saved,
                         change);
 }
 

@@ -65,7 +65,7 @@ static void worker_unref(ChvdWorker *worker) {
         g_free(worker);
 }
 
-static char *bounded(const char *text) {
+char *chvd_worker_bounded(const char *text) {
         if (strlen(text) <= MAX_TEXT)
                 return g_strdup(text);
         return g_utf8_make_valid(text, MAX_TEXT);
@@ -165,7 +165,7 @@ on_properties(GDBusConnection *connection,
             !g_variant_lookup(changed, "State", "&s", &state))
                 return;
         (void) g_variant_lookup(changed, "StateReason", "&s", &reason);
-        bounded_reason = bounded(reason);
+        bounded_reason = chvd_worker_bounded(reason);
         worker->ops->state(worker->data, state, bounded_reason);
 }
 
@@ -406,7 +406,7 @@ static GError *translate(const GError *error, const char *method) {
         g_autoptr(GError) plain = g_error_copy(error);
 
         (void) g_dbus_error_strip_remote_error(plain);
-        text = bounded(plain->message);
+        text = chvd_worker_bounded(plain->message);
         if (plain->domain == CHV_ERROR)
                 return g_error_new_literal(CHV_ERROR, plain->code, text);
         if (g_error_matches(plain, G_IO_ERROR, G_IO_ERROR_TIMED_OUT) ||

@@ -55,6 +55,8 @@ ChvdWorker *chvd_worker_adopt(
                 const char *handle,
                 const ChvdWorkerOps *ops,
                 gpointer data);
+/* What a worker says is no longer than this makes it. */
+char *chvd_worker_bounded(const char *text);
 /* What it tells goes elsewhere from now on. */
 void chvd_worker_set_ops(ChvdWorker *worker, const ChvdWorkerOps *ops, gpointer data);
 
