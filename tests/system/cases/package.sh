@@ -28,6 +28,8 @@ files >"$work/before"
 apt install --no-install-recommends "${debs[@]}"
 dpkg --verify chvd chvctl chvd-dev | grep -v ' /usr/share/\(doc\|man\)/' && fail "files are not as packaged"
 [ "$(systemctl is-enabled chvd)" = enabled ] || fail "not enabled"
+! grep 'Could not execute' "$work/apt.log" || fail "something of it was not started"
+[ "$(systemctl is-active chvd.socket)" = active ] || fail "the socket is not there"
 getent group chvd >/dev/null || fail "there is no group chvd"
 
 systemctl stop chvd
