@@ -229,6 +229,14 @@ bus_property(Bus *bus, const char *path, const char *interface, const char *name
         return value;
 }
 
+GVariant *bus_properties(Bus *bus, const char *path, const char *interface, GError **error) {
+        g_autoptr(GVariant) reply =
+                        bus_call(bus, path, "org.freedesktop.DBus.Properties", "GetAll",
+                                 g_variant_new("(s)", interface), "(a{sv})", error);
+
+        return reply ? g_variant_get_child_value(reply, 0) : NULL;
+}
+
 GVariant *no_options(void) {
         return g_variant_new_array(G_VARIANT_TYPE("{sv}"), NULL, 0);
 }

@@ -60,6 +60,8 @@ GVariant *bus_objects(Bus *bus, GError **error);
 /* A property, unboxed. */
 GVariant *
 bus_property(Bus *bus, const char *path, const char *interface, const char *name, GError **error);
+/* All of an interface: a{sv}. */
+GVariant *bus_properties(Bus *bus, const char *path, const char *interface, GError **error);
 
 /* An empty dictionary of options. */
 GVariant *no_options(void);

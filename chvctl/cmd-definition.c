@@ -3,7 +3,7 @@
 
 /*
  * Commands about what is stored of a virtual machine: dump, import and edit its configuration as JSON of Cloud
- * Hypervisor's form, rename it, and set what the service does with it of its own accord.
+ * Hypervisor's form, and rename it.
  *
  * edit never loses what somebody typed: where it can't be taken, the file stays and the message says where.
  */
@@ -208,77 +208,4 @@ ExitStatus cmd_rename(Options *options, Bus *bus) {
                                 g_variant_new("(s@a{sv})", argument(options, 1), no_options()),
                                 "(o)", &error);
         return reply ? EXIT_OK : fail(options, name, error);
-}
-
-static ExitStatus
-show(Options *options, Bus *bus, const char *path, const char *const *properties) {
-        for (; *properties; properties++) {
-                g_autoptr(GError) error = NULL;
-                g_autoptr(GVariant) value =
-                                bus_property(bus, path, VM_INTERFACE, *properties, &error);
-                g_autofree char *text = NULL;
-
-                if (!value)
-                        return fail(options, argument(options, 0), error);
-                if (g_variant_is_of_type(value, G_VARIANT_TYPE_BOOLEAN))
-                        text = g_strdup(g_variant_get_boolean(value) ? "on" : "off");
-                else if (g_variant_is_of_type(value, G_VARIANT_TYPE_STRING))
-                        text = g_variant_dup_string(value, NULL);
-                else
-                        text = g_variant_print(value, /* type_annotate= */ false);
-                printf("%s: %s\n", *properties, text);
-        }
-        return EXIT_OK;
-}
-
-/* With nothing to set it shows what is. */
-static ExitStatus
-set_or_show(Options *options,
-            Bus *bus,
-            GVariantDict *dict,
-            bool any,
-            const char *const *properties) {
-        const char *name = argument(options, 0);
-        g_autoptr(GVariant) changes = g_variant_ref_sink(g_variant_dict_end(dict));
-        g_autoptr(GVariant) reply = NULL;
-        g_autoptr(GError) error = NULL;
-        g_autofree char *path = bus_find_vm(bus, name, &error);
-
-        if (path && !any)
-                return show(options, bus, path, properties);
-        if (path)
-                reply =
-                                bus_call(bus, path, VM_INTERFACE, "SetOptions",
-                                         g_variant_new("(@a{sv})", changes), "()", &error);
-        return reply ? EXIT_OK : fail(options, name, error);
-}
-
-ExitStatus cmd_autostart(Options *options, Bus *bus) {
-        static const char *const shown[] = { "Autostart", "AutostartOrder", "AutostartDelay",
-                                             NULL };
-        g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
-        const char *to = argument(options, 1);
-
-        if (to && !g_str_equal(to, "on") && !g_str_equal(to, "off")) {
-                g_printerr("chvctl: '%s' is neither on nor off\n", to);
-                return EXIT_USAGE;
-        }
-        if (to)
-                g_variant_dict_insert(&dict, "autostart", "b", (gboolean) g_str_equal(to, "on"));
-        if (options->has_order)
-                g_variant_dict_insert(&dict, "autostart-order", "u", (guint32) options->order);
-        if (options->has_delay)
-                g_variant_dict_insert(&dict, "autostart-delay", "u", (guint32) options->delay);
-        return set_or_show(
-                        options, bus, &dict, to || options->has_order || options->has_delay, shown);
-}
-
-ExitStatus cmd_crash_policy(Options *options, Bus *bus) {
-        static const char *const shown[] = { "CrashPolicy", NULL };
-        g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
-        const char *to = argument(options, 1);
-
-        if (to)
-                g_variant_dict_insert(&dict, "crash-policy", "s", to);
-        return set_or_show(options, bus, &dict, to != NULL, shown);
 }

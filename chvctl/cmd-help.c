@@ -15,6 +15,7 @@
 #include "chvctl/fail.h"
 #include "chvctl/help.h"
 #include "chvctl/output.h"
+#include "dbus/limit.h"
 #include "dbus/schema.h"
 
 /* The first letter of a sentence; "vCPU" keeps its own. */
@@ -74,6 +75,21 @@ static void append_sections(GString *out) {
         append_table(out, table);
 }
 
+static void append_limits(GString *out) {
+        g_autoptr(Table) table = table_new(two_columns);
+
+        for (unsigned i = 0; i < CHV_LIMIT_MAX; i++) {
+                const ChvLimit *limit = chv_limit((ChvLimitId) i);
+                g_autofree char *fallback = chv_limit_format(limit, limit->fallback);
+
+                table_add(table, g_strdup_printf("  %s=%s", limit->key, limit->values),
+                          g_strdup_printf("%s (%s)", limit->doc, fallback));
+        }
+        g_string_append(out,
+                        "\nLimits; nothing behind the '=', or the word default, takes one back:\n");
+        append_table(out, table);
+}
+
 char *help_overview(void) {
         GString *out = g_string_new("chvctl [OPTION]... COMMAND [NAME]...\n\nCommands:\n");
         g_autoptr(Table) table = table_new(two_columns);
@@ -110,6 +126,8 @@ char *help_command(const Command *command) {
                 g_string_append(out, "\nOptions:\n");
                 append_table(out, table);
         }
+        if (strstr(command->arguments, "KEY=VALUE"))
+                append_limits(out);
         if (command->configures) {
                 g_string_append(out,
                                 "\nConfiguration (chvctl help cpus explains --cpus, and so on):\n");

@@ -53,6 +53,8 @@ static const Command table[] = {
           false, cmd_autostart },
         { "crash-policy", "NAME [destroy|restart|preserve]", "what to do after a crash", NULL, 1, 2,
           false, cmd_crash_policy },
+        { "limits", "NAME [KEY=VALUE]...", "show or change what it may have of the host", NULL, 1,
+          -1, false, cmd_limits },
         { "version", "", "show the client's and the service's version", NULL, 0, 0, false,
           cmd_version },
         { "help", "[COMMAND|SECTION]", "explain a command or a section of the configuration", NULL,

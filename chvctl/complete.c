@@ -9,8 +9,8 @@
  * the words offered may go on, ":files PREFIX" that what follows PREFIX in the word is the name of a file.
  *
  * What an argument may be is read from the row of its command: NAME is a virtual machine unless the command makes a
- * new one, NEW a name that is made up, FILE a file, USER a user of this host, COMMAND and SECTION what they say, words
- * in small letters themselves.
+ * new one, NEW a name that is made up, FILE a file, USER a user of this host, COMMAND and SECTION what they say,
+ * KEY=VALUE a limit, words in small letters themselves.
  */
 
 #include "chvctl/complete.h"
@@ -21,6 +21,7 @@
 
 #include "chvctl/arguments.h"
 #include "chvctl/bus.h"
+#include "dbus/limit.h"
 #include "dbus/schema.h"
 
 /* A service that does not answer is not waited for: milliseconds. */
@@ -30,7 +31,7 @@ typedef struct {
         const char *word;
         const Command *command; /* NULL: not named yet */
         bool lost;              /* an unknown command is named */
-        guint n_arguments;      /* before the word */
+        GPtrArray *arguments;   /* before the word, borrowed */
         const char *option;     /* whose value the word is; NULL: none */
         const ChvSection *list; /* an option before it that takes several values; NULL: none */
         Options options;        /* as far as they say which service to ask */
@@ -252,6 +253,35 @@ static void offer_users(const Line *line) {
         endpwent();
 }
 
+static bool is_set(const Line *line, const char *setting) {
+        for (guint i = 0; i < line->arguments->len; i++)
+                if (g_str_has_prefix(g_ptr_array_index(line->arguments, i), setting))
+                        return true;
+        return false;
+}
+
+/* The keys, or behind one the words that it takes. */
+static void offer_settings(const Line *line) {
+        bool keys = !strchr(line->word, '=');
+
+        if (keys)
+                puts(":nospace");
+        for (unsigned i = 0; i < CHV_LIMIT_MAX; i++) {
+                const ChvLimit *limit = chv_limit((ChvLimitId) i);
+                g_autofree char *key = g_strconcat(limit->key, "=", NULL);
+                g_auto(GStrv) words = g_strsplit(limit->words, " ", -1);
+
+                if (is_set(line, key))
+                        continue;
+                if (keys)
+                        offer(line, key, limit->doc);
+                for (char **word = words; !keys && *word; word++)
+                        offer_behind(line, key, *word, NULL);
+                if (!keys)
+                        offer_behind(line, key, "default", NULL);
+        }
+}
+
 /* One of the words that the command's row joins with bars. */
 static void complete_kind(const Line *line, const char *kind) {
         if (strcmp(kind, "COMMAND") == 0)
@@ -265,13 +295,15 @@ static void complete_kind(const Line *line, const char *kind) {
         else if (strcmp(kind, "NAME") == 0) {
                 if (!line->command->configures)
                         offer_names(line);
-        } else if (g_ascii_islower(kind[0]))
+        } else if (strcmp(kind, "KEY=VALUE") == 0)
+                offer_settings(line);
+        else if (g_ascii_islower(kind[0]))
                 offer(line, kind, NULL);
 }
 
 static void complete_argument(const Line *line) {
         g_auto(GStrv) places = g_strsplit(line->command->arguments, " ", -1);
-        guint n = g_strv_length(places), place = line->n_arguments;
+        guint n = g_strv_length(places), place = line->arguments->len;
         g_auto(GStrv) kinds = NULL;
 
         if (line->command->max >= 0 && place >= (guint) line->command->max)
@@ -306,7 +338,7 @@ static void read_argument(Line *line, const char *word) {
         } else if (line->list && strchr(word, '='))
                 return;
         else
-                line->n_arguments++;
+                g_ptr_array_add(line->arguments, (char *) word);
         line->list = NULL;
 }
 
@@ -343,7 +375,8 @@ static void read_line(Line *line, char **words) {
 }
 
 int complete(char **words) {
-        Line line = { 0 };
+        g_autoptr(GPtrArray) arguments = g_ptr_array_new();
+        Line line = { .arguments = arguments };
 
         if (!*words)
                 return EXIT_OK;

@@ -8,22 +8,13 @@
 
 #include "dbus/config.h"
 #include "dbus/generated.h"
-
-typedef enum {
-        CHVD_SHARE_CPU_WEIGHT,
-        CHVD_SHARE_CPU_QUOTA,  /* percent of one CPU */
-        CHVD_SHARE_MEMORY_MAX, /* bytes, or CHVD_MEMORY_AUTO */
-        CHVD_SHARE_IO_WEIGHT,
-        CHVD_SHARE_TASKS_MAX,
-        CHVD_SHARE_SHUTDOWN_TIMEOUT, /* seconds */
-        CHVD_SHARE_MAX,
-} ChvdShare;
+#include "dbus/limit.h"
 
 #define CHVD_MEMORY_AUTO (UINT64_MAX - 1)
 
 /* What a VM's process has of the host's processors, memory and disks, as far as systemd sees to it. All zero is the default. */
 typedef struct {
-        uint64_t values[CHVD_SHARE_MAX]; /* 0: not set */
+        uint64_t values[CHV_LIMIT_MAX]; /* by ChvLimitId; 0: not set; memory may be CHVD_MEMORY_AUTO */
 } ChvdShares;
 
 /* Rows for chvd_options_check(). */

@@ -11,40 +11,12 @@
 #include <signal.h>
 #include <string.h>
 
-#include "tests/service/service.h"
-
-/* Exit status; *ret_out: both streams. */
-static int run(Service *service, const char *editor, char **ret_out, ...) {
-        g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(
-                        G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE);
-        g_autoptr(GPtrArray) argv = g_ptr_array_new();
-        g_autoptr(GSubprocess) process = NULL;
-        g_autoptr(GError) error = NULL;
-        const char *word;
-        va_list words;
-
-        g_ptr_array_add(argv, (gpointer) g_getenv("CHVCTL"));
-        g_ptr_array_add(argv, "--address");
-        g_ptr_array_add(argv, service->address);
-        va_start(words, ret_out);
-        while ((word = va_arg(words, const char *)))
-                g_ptr_array_add(argv, (gpointer) word);
-        va_end(words);
-        g_ptr_array_add(argv, NULL);
-        g_subprocess_launcher_unsetenv(launcher, "VISUAL");
-        g_subprocess_launcher_setenv(launcher, "EDITOR", editor ?: "false", true);
-        g_subprocess_launcher_setenv(launcher, "TMPDIR", service->dir, true);
-        process = g_subprocess_launcher_spawnv(launcher, (const char *const *) argv->pdata, &error);
-        g_assert_no_error(error);
-        g_assert_true(g_subprocess_communicate_utf8(process, NULL, NULL, ret_out, NULL, &error));
-        g_assert_no_error(error);
-        return g_subprocess_get_exit_status(process);
-}
+#include "tests/service/client.h"
 
 #define chvctl(editor, ...)                                                                        \
         ({                                                                                         \
                 g_clear_pointer(&out, g_free);                                                     \
-                run(service, editor, &out, __VA_ARGS__, (char *) NULL);                            \
+                client_run(service, editor, &out, __VA_ARGS__, (char *) NULL);                     \
         })
 
 #define assert_says(text)                                                                          \

@@ -39,6 +39,17 @@ options 4 cpu-weight u 250 cpu-quota u 150 memory-max s auto tasks-max u 400
 options 1 memory-max s infinity
 [ "$(cat "$cgroup/memory.max")" = max ] || fail "its memory is limited"
 
+chvctl limits vm cpu-weight=33 cpu-quota=default memory-max=3G io-weight=44
+[ "$(systemctl show -P CPUWeight chv-vm) $(systemctl show -P IOWeight chv-vm)" = '33 44' ] || fail "weights of the verb"
+[ "$(cat "$cgroup/cpu.weight") $(cat "$cgroup/cpu.max")" = '33 max 100000' ] || fail "limits of the verb"
+[ "$(systemctl show -P MemoryMax chv-vm)" = $((3 << 30)) ] || fail "its memory by the verb"
+chvctl limits vm | grep -q 'In force for chv-vm.service' || fail "its limits are shown as not in force"
+status=0
+chvctl limits vm cpu-weight=34 tasks-max=0 || status=$?
+[ "$status $(systemctl show -P CPUWeight chv-vm)" = '2 33' ] || fail "half a change, status $status"
+chvctl limits vm cpu-weight=
+[ "$(cat "$cgroup/cpu.weight") $(property vm CPUWeight)" = '100 100' ] || fail "its weight is not taken back"
+
 kill -KILL "$pid"
 await_state 20 vm failed
 property vm StateReason | grep -q 'killed by signal 9' || fail "$(property vm StateReason)"

@@ -259,6 +259,18 @@ on_set_owner(ChvVm *skeleton,
 }
 
 static gboolean
+on_set_options(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, Vm *vm) {
+        g_autofree char *text = g_strdup_printf("SetOptions:%zu", g_variant_n_children(options));
+        guint weight;
+
+        note(vm->owner, text);
+        if (g_variant_lookup(options, "cpu-weight", "u", &weight))
+                chv_vm_set_cpuweight(skeleton, weight);
+        chv_vm_complete_set_options(skeleton, invocation);
+        return TRUE;
+}
+
+static gboolean
 on_delete(ChvVm *skeleton, GDBusMethodInvocation *invocation, GVariant *options, Vm *vm) {
         gboolean force = FALSE;
 
@@ -363,6 +375,7 @@ static Vm *vm_new(StandIn *stand_in, const char *name, GVariant *config, gboolea
                 { "handle-pause", G_CALLBACK(on_pause) },
                 { "handle-resume", G_CALLBACK(on_resume) },
                 { "handle-nmi", G_CALLBACK(on_nmi) },
+                { "handle-set-options", G_CALLBACK(on_set_options) },
                 { "handle-delete", G_CALLBACK(on_delete) },
                 { "handle-get-config", G_CALLBACK(on_get_config) },
                 { "handle-get-console-paths", G_CALLBACK(on_get_console_paths) },
@@ -384,6 +397,9 @@ static Vm *vm_new(StandIn *stand_in, const char *name, GVariant *config, gboolea
         chv_vm_set_vcpus(vm->skeleton, parsed->cpus.boot_vcpus);
         chv_vm_set_memory_size(vm->skeleton, parsed->memory.size);
         chv_vm_set_transient(vm->skeleton, transient);
+        chv_vm_set_memory_max(vm->skeleton, G_MAXUINT64);
+        chv_vm_set_unit(vm->skeleton, g_str_has_prefix(name, "unit") ? "chv-u\033.service" : "");
+        chv_vm_set_worker_pid(vm->skeleton, g_str_has_prefix(name, "child") ? 7 : 0);
         chv_vm_set_uuid(vm->skeleton, "00000000-0000-4000-8000-000000000000");
         for (size_t i = 0; i < G_N_ELEMENTS(methods); i++)
                 g_signal_connect(vm->skeleton, methods[i].signal, methods[i].handler, vm);

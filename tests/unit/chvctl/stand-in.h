@@ -10,7 +10,8 @@
  * replaced, with a reboot, when it reads "again\n". A guest asked to shut down does so after a moment,
  * unless its name begins with "stubborn"; starting one whose name begins with "broken" fails; one whose name begins with "silent"
  * never completes a job. The configuration of one whose name begins with "secret" is not told, and an NMI for one whose name
- * begins with "locked" needs a call that lets somebody be asked.
+ * begins with "locked" needs a call that lets somebody be asked. One whose name begins with "unit" says that it is one of systemd, one
+ * whose name begins with "child" that it has a process which is none.
  */
 typedef struct StandIn StandIn;
 StandIn *stand_in_new(GDBusConnection *connection);

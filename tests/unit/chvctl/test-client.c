@@ -14,6 +14,7 @@
 #include "chvctl/console.h"
 #include "chvctl/help.h"
 #include "chvctl/output.h"
+#include "dbus/limit.h"
 
 static bool parse(const char *line, Options *options, const Command **command, GError **error) {
         g_autofree char *whole = g_strconcat("chvctl ", line, NULL);
@@ -196,6 +197,14 @@ static void test_documented(void) {
 
                 for (size_t j = 0; j < sections[i].n_options; j++)
                         assert_named(help, sections[i].options[j].doc, sections[i].key);
+        }
+        for (unsigned i = 0; i < CHV_LIMIT_MAX; i++) {
+                const ChvLimit *limit = chv_limit((ChvLimitId) i);
+                g_autofree char *help = help_command(command_find("limits"));
+                g_autofree char *quoted = g_strdup_printf("``%s``", limit->key);
+
+                assert_named(help, limit->doc, "chvctl help limits");
+                assert_named(page, quoted, "chvctl(1)");
         }
 }
 

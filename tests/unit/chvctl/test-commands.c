@@ -369,6 +369,57 @@ static void test_run(Fixture *f, gconstpointer data) {
         g_assert_null(stand_in_state(f->stand_in, "broken"));
 }
 
+/* What is wrong is said before the service hears of it; what is right goes there in one call. */
+static void test_limits(Fixture *f, gconstpointer data) {
+        static const char *const wrong[][2] = {
+                { "cpu-weight", "'cpu-weight' is not KEY=VALUE" },
+                { "=1", "there is no limit ''; see chvctl help limits" },
+                { "CPUWeight=1", "there is no limit 'CPUWeight'; see chvctl help limits" },
+                { "cpu-weight=7 cpu-weight=", "cpu-weight is given twice" },
+                { "cpu-weight=7 io-weight=0", "io-weight: '0' is not from 1 to 10000" },
+                { "io-weight=7 tasks-max=-9", "tasks-max: '-9' is not a whole number" },
+                { "memory-max=1G cpu-quota=50%%", "cpu-quota: '50%' is not a whole number" },
+                { "memory-max=16777216T", "memory-max: '16777216T' is too large" },
+        };
+        g_auto(Run) unit = { 0 }, off = { 0 }, bare = { 0 };
+
+        expect("create unit --kernel /k", 0, NULL, NULL);
+        expect("create child --kernel /k", 0, NULL, NULL);
+        expect("create off --kernel /k", 0, NULL, NULL);
+        g_free(stand_in_calls(f->stand_in));
+        for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+                g_autofree char *line = g_strdup_printf("limits unit %s", wrong[i][0]);
+                g_autofree char *error = g_strdup_printf("chvctl: %s\n", wrong[i][1]);
+
+                expect(line, 2, "", error);
+        }
+        expect("limits", 2, "", "chvctl: usage: chvctl limits NAME [KEY=VALUE]...\n");
+        expect("limits nobody", 3, "", NULL);
+        expect("limits nobody tasks-max=9", 3, "", NULL);
+        expect("limits unit", 0, NULL, "");
+        expect_calls(f, "");
+        expect("limits unit cpu-weight=250 memory-max=auto tasks-max=", 0, "", "");
+        expect_calls(f, "SetOptions:3");
+        unit = chvctl("limits unit", NULL);
+        g_assert_nonnull(strstr(unit.out, "\ncpu-weight        250       100 "));
+        g_assert_true(g_str_has_suffix(unit.out, "\n\nIn force for chv-u?.service.\n"));
+        bare = chvctl("limits --no-legend unit", NULL);
+        g_assert_true(g_str_has_prefix(bare.out, "cpu-weight"));
+        g_assert_null(strstr(bare.out, "force"));
+        expect("limits child --json=short", 0,
+               "{\"name\":\"child\",\"unit\":\"\",\"memory_max_auto\":false,\"limits\":{"
+               "\"cpu-weight\":0,\"cpu-quota\":\"infinity\",\"memory-max\":\"infinity\","
+               "\"io-weight\":0,\"tasks-max\":0,\"shutdown-timeout\":0}}\n",
+               "");
+        off = chvctl("limits child", NULL);
+        g_assert_true(g_str_has_suffix(
+                        off.out, "\n\nNot in force: its process is no unit of systemd.\n"));
+        run_clear(&off);
+        off = chvctl("limits off", NULL);
+        g_assert_true(g_str_has_suffix(
+                        off.out, "\n\nIn force when it runs as a unit of systemd.\n"));
+}
+
 typedef struct {
         GMainLoop *loop;
         GString *seen;
@@ -576,6 +627,7 @@ int main(int argc, char **argv) {
         ADD("listings", test_listings);
         ADD("hidden", test_hidden);
         ADD("set-owner", test_set_owner);
+        ADD("limits", test_limits);
         ADD("agent", test_agent);
         ADD("configuration", test_configuration);
         ADD("monitor", test_monitor);

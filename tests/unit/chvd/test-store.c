@@ -95,9 +95,9 @@ static void test_broken_options_have_defaults(void) {
                 g_assert_cmpint(record->policy.crash, ==,
                                 i == 3 ? CHVD_CRASH_DESTROY : CHVD_CRASH_RESTART);
                 g_assert_cmpuint(
-                                record->policy.shares.values[CHVD_SHARE_CPU_WEIGHT], ==,
+                                record->policy.shares.values[CHV_LIMIT_CPU_WEIGHT], ==,
                                 i == 4 ? 0 : 7);
-                g_assert_true(record->policy.shares.values[CHVD_SHARE_MEMORY_MAX] ==
+                g_assert_true(record->policy.shares.values[CHV_LIMIT_MEMORY_MAX] ==
                               (i == 5 ? 0 : CHVD_MEMORY_AUTO));
         }
 }

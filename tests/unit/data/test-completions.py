@@ -24,7 +24,7 @@ ENV = {**os.environ, "PATH": f"{CHVCTL.parent}:{os.environ['PATH']}", "LC_ALL": 
        "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "HOME": HOME.name, "XDG_CONFIG_HOME": HOME.name,
        "XDG_DATA_HOME": HOME.name}
 # What the words of a command's row may be; another one would have to be taught to the completion.
-ARGUMENTS = {"NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION"}
+ARGUMENTS = {"NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION", "KEY=VALUE"}
 
 
 class Skipped(Exception):
@@ -130,6 +130,21 @@ def option_strings():
     check(answer("check", "") == answer("create", "-c", "") == [":files "], "files")
 
 
+def limits():
+    keys = help_names(chvctl_help("limits"), r"^  ([a-z-]+=)")
+    check(len(keys) > 4, "help names no limits")
+    same(offered("limits", "a", ""), keys, "limits")
+    check(":nospace" in answer("limits", "a", "cpu-"), "a space behind the key")
+    same(offered("limits", "a", "cpu-weight=1", "io-weight=2", ""), set(keys) - {"cpu-weight=", "io-weight="}, "those not given")
+    for key in keys:
+        words = {w for k, _, w in help_names(chvctl_help("limits"), r"^  ([a-z-]+=)([^ |]*)\|([a-z|]+) ") if k == key for w in w.split("|")}
+        same(offered("limits", "a", key), {key + w for w in {"default", *words}}, key)
+    check(offered("limits", "a", "memory-max=a") == ["memory-max=auto"], "a beginning")
+    check(":nospace" not in answer("limits", "a", "memory-max=a"), "no space behind the value")
+    check(offered("limits", "a", "bogus=") == offered("limits", "a", "=") == [], "an unknown key")
+    check(offered("limits", "") == [], "keys where a name should be")
+
+
 @contextlib.contextmanager
 def service():
     """A bus and the real service on it, with two virtual machines."""
@@ -161,7 +176,7 @@ def until(true, what):
 
 def names():
     with service() as address:
-        for words in (("--address", address, "start"), ("start", f"--address={address}"), ("--address", address, "info", "web2"),
+        for words in (("--address", address, "start"), ("start", f"--address={address}"), ("--address", address, "info", "web2"), ("--address", address, "limits"),
                       ("-t", "5", "--address", address, "poweroff")):
             same(offered(*words, ""), ["web1", "web2"], f"{words}")
         check(offered("--address", address, "start", "web2") == ["web2"], "a beginning")
@@ -189,6 +204,7 @@ def in_bash():
             (pathlib.Path(folder) / name).touch()
         for line, reply in [
                 ("chvctl sta", ["start"]), ("chvctl  --user   sta", ["start"]), ("chvctl console vm s", ["serial"]),
+                ("chvctl limits vm memory-max=au", ["auto"]), ("chvctl limits vm io-weight=1 cpu-", ["cpu-weight=", "cpu-quota="]),
                 ("chvctl --json=p", ["pretty"]), ("chvctl create --disk path=/a,readonly=", ["on", "off"]),
                 ("chvctl create --disk path=/a,reado", ["/a,readonly="]), ("chvctl create --disk=path=/a,reado", ["/a,readonly="]),
                 (f"chvctl create --disk path={folder}/", [f"{folder}/disk one.raw", f"{folder}/two.raw"]),
@@ -209,7 +225,8 @@ def in_fish():
     if not shutil.which("fish"):
         raise Skipped("fish is not installed")
     for line, reply in [("chvctl sta", ["start"]), ("chvctl create --disk path=/a,reado", ["path=/a,readonly="]),
-                        ("chvctl create --disk=path=/etc/passw", ["--disk=path=/etc/passwd"])]:
+                        ("chvctl create --disk=path=/etc/passw", ["--disk=path=/etc/passwd"]),
+                        ("chvctl limits vm memory-max=i", ["memory-max=infinity"]), ("chvctl limits vm cpu-w", ["cpu-weight="])]:
         found = fish(line)
         check(set(reply) <= set(found), f"{line}: {found}")
 
@@ -221,7 +238,7 @@ def in_zsh():
     check(done.returncode == 0 and not done.stderr, done.stderr)
 
 
-TESTS = [nonsense, no_service, command_table, sections, option_strings, names, in_bash, in_fish, in_zsh]
+TESTS = [nonsense, no_service, command_table, sections, option_strings, limits, names, in_bash, in_fish, in_zsh]
 
 
 def main():
