@@ -9,6 +9,8 @@
 
 #include "dbus/error.h"
 
+#include <string.h>
+
 static const GDBusErrorEntry entries[] = {
         { CHV_ERROR_FAILED, "org.cloudhypervisor.Error.Failed" },
         { CHV_ERROR_INVALID_CONFIG, "org.cloudhypervisor.Error.InvalidConfig" },
@@ -38,4 +40,21 @@ GQuark chv_error_quark(void) {
         g_dbus_error_register_error_domain(
                         "chv-error-quark", &quark, entries, G_N_ELEMENTS(entries));
         return (GQuark) quark;
+}
+
+char *chv_quote_text(const char *text) {
+        g_autofree char *start = g_strndup(text, 64);
+        g_autofree char *valid = g_utf8_make_valid(start, -1);
+        GString *quoted = g_string_new("'");
+
+        for (const char *p = valid; *p; p = g_utf8_next_char(p)) {
+                gunichar c = g_utf8_get_char(p);
+
+                if (g_unichar_isprint(c))
+                        g_string_append_unichar(quoted, c);
+                else
+                        g_string_append_c(quoted, '?');
+        }
+        g_string_append(quoted, strlen(text) > 64 ? "…'" : "'");
+        return g_string_free(quoted, FALSE);
 }

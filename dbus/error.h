@@ -28,3 +28,6 @@ typedef enum {
         CHV_ERROR_NEEDS_INTERACTION, /* org.freedesktop.DBus.Error.InteractiveAuthorizationRequired: again, and let somebody be asked */
         CHV_ERROR_MAX,
 } ChvError;
+
+/* A text from elsewhere, quoted and made fit for a message: valid, printable, short. */
+char *chv_quote_text(const char *text);

@@ -48,23 +48,6 @@ bool chv_invalid(GError **error, const char *format, ...) {
         return false;
 }
 
-char *chv_quote_text(const char *text) {
-        g_autofree char *start = g_strndup(text, 64);
-        g_autofree char *valid = g_utf8_make_valid(start, -1);
-        GString *quoted = g_string_new("'");
-
-        for (const char *p = valid; *p; p = g_utf8_next_char(p)) {
-                gunichar c = g_utf8_get_char(p);
-
-                if (g_unichar_isprint(c))
-                        g_string_append_unichar(quoted, c);
-                else
-                        g_string_append_c(quoted, '?');
-        }
-        g_string_append(quoted, strlen(text) > 64 ? "…'" : "'");
-        return g_string_free(quoted, FALSE);
-}
-
 bool chv_word_in(const char *words, const char *word) {
         size_t length = strlen(word);
 

@@ -4,6 +4,7 @@
 
 #include <gio/gio.h>
 
+#include "dbus/error.h"
 #include "dbus/schema.h"
 
 /* One value of the schema in its three shapes: a field of a struct, a GVariant, a word of an option string. For dbus/ only. */
@@ -25,8 +26,6 @@ typedef struct {
 
 /* Sets CHV_ERROR_INVALID_CONFIG; returns false. */
 bool chv_invalid(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-/* A caller's text made fit for a message: printable, short. */
-char *chv_quote_text(const char *text);
 /* True when word is one of words, which are separated by spaces. */
 bool chv_word_in(const char *words, const char *word);
 

@@ -89,8 +89,10 @@ static ChvConsoleMode console_mode(const ChvConfig *config, const char *name) {
 static bool
 check_terminal(const ChvdDefinition *definition, const char *name, int fd, GError **error) {
         if (console_mode(definition->config, name) != CHV_CONSOLE_TTY) {
+                g_autofree char *quoted = chv_quote_text(name);
+
                 g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
-                            "fds: '%.64s' serves no option of this configuration", name);
+                            "fds: %s serves no option of this configuration", quoted);
                 return false;
         }
         if (!isatty(fd)) {

@@ -91,21 +91,22 @@ ChvdFdSet *chvd_fd_set_from_variant(GVariant *handles, GUnixFDList *list, GError
 
         g_variant_iter_init(&iter, handles);
         while (g_variant_iter_next(&iter, "{&sh}", &name, &handle)) {
+                g_autofree char *quoted = chv_quote_text(name);
                 chv_autofd fd = -1;
 
                 if (chvd_fd_set_get(set, name) >= 0) {
                         g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
-                                    "fds: '%.64s' is given twice", name);
+                                    "fds: %s is given twice", quoted);
                         return NULL;
                 }
                 if (handle < 0 || handle >= n) {
                         g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
-                                    "fds: '%.64s' is handle %d of %d", name, handle, n);
+                                    "fds: %s is handle %d of %d", quoted, handle, n);
                         return NULL;
                 }
                 fd = g_unix_fd_list_get(list, handle, error);
                 if (fd < 0) {
-                        g_prefix_error(error, "fds: '%.64s': ", name);
+                        g_prefix_error(error, "fds: %s: ", quoted);
                         return NULL;
                 }
                 chvd_fd_set_take(set, name, chv_fd_steal(&fd));

@@ -716,10 +716,13 @@ on_get_vm(ChvManager *skeleton,
 
         if (vm)
                 chv_manager_complete_get_vm(skeleton, invocation, chvd_vm_path(vm));
-        else
+        else {
+                g_autofree char *quoted = chv_quote_text(name);
+
                 g_dbus_method_invocation_return_error(
                                 invocation, CHV_ERROR, CHV_ERROR_NO_SUCH_VM,
-                                "there is no VM named '%.64s'", name);
+                                "there is no VM named %s", quoted);
+        }
         return true;
 }
 

@@ -23,8 +23,10 @@ bool chvd_options_check(GVariant *options, const char *const *known, GError **er
                 while (row[0] && !g_str_equal(row[0], key))
                         row += 2;
                 if (!row[0]) {
+                        g_autofree char *quoted = chv_quote_text(key);
+
                         g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
-                                    "options: unknown key '%.64s'", key);
+                                    "options: unknown key %s", quoted);
                         return false;
                 }
                 if (!g_variant_is_of_type(owned, (const GVariantType *) row[1])) {

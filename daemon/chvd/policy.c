@@ -53,10 +53,12 @@ bool chvd_policy_update(ChvdPolicy *policy, bool transient, GVariant *options, G
         if (g_variant_lookup(options, "crash-policy", "&s", &crash)) {
                 changed.crash = chvd_crash_from_string(crash);
                 if (changed.crash == CHVD_CRASH_INVALID) {
+                        g_autofree char *quoted = chv_quote_text(crash);
+
                         g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
-                                    "options: 'crash-policy' is '%.64s', which is none of destroy, "
+                                    "options: 'crash-policy' is %s, which is none of destroy, "
                                     "restart and preserve",
-                                    crash);
+                                    quoted);
                         return false;
                 }
         }

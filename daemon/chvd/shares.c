@@ -39,15 +39,17 @@ static const struct {
 
 G_STATIC_ASSERT(G_N_ELEMENTS(rows) == CHV_LIMIT_MAX);
 
-static bool refuse(unsigned i, const char *value, GError **error) {
+static bool refuse(unsigned i, const char *text, GError **error) {
+        g_autofree char *value = chv_quote_text(text);
+
         if (i == CHV_LIMIT_MEMORY_MAX)
                 g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
-                            "options: 'memory-max' is %.64s, which is none of 'auto', 'infinity' "
+                            "options: 'memory-max' is %s, which is none of 'auto', 'infinity' "
                             "and bytes (t), 1 MiB or more",
                             value);
         else
                 g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
-                            "options: '%s' is %.64s, not from %" G_GUINT64_FORMAT
+                            "options: '%s' is %s, not from %" G_GUINT64_FORMAT
                             " to %" G_GUINT64_FORMAT,
                             chv_limit(i)->key, value, chv_limit(i)->min, chv_limit(i)->max);
         return false;
@@ -83,7 +85,9 @@ bool chvd_shares_update(ChvdShares *shares, GVariant *options, GError **error) {
                 if (!read_option(i, options, &shares->values[i])) {
                         g_autoptr(GVariant) value =
                                         g_variant_lookup_value(options, chv_limit(i)->key, NULL);
-                        g_autofree char *text = g_variant_print(value, /* type_annotate= */ false);
+                        g_autofree char *text = g_variant_is_of_type(value, G_VARIANT_TYPE_STRING)
+                                                                ? g_variant_dup_string(value, NULL)
+                                                                : g_variant_print(value, false);
 
                         return refuse(i, text, error);
                 }

@@ -576,11 +576,14 @@ static void on_console(gpointer data, GVariant *reply, GUnixFDList *fds, const G
 }
 
 static bool is_console(const char *name, GError **error) {
+        g_autofree char *quoted = NULL;
+
         if (g_str_equal(name, "serial") || g_str_equal(name, "console") ||
             g_str_equal(name, "debug_console"))
                 return true;
+        quoted = chv_quote_text(name);
         g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
-                    "console: '%.64s' is none of serial, console and debug_console", name);
+                    "console: %s is none of serial, console and debug_console", quoted);
         return false;
 }
 

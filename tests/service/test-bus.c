@@ -4,7 +4,8 @@
 /*
  * Proves what clients see on the bus: objects come and go with signals, changes of a turn come together and before the
  * event and the reply that they belong to, jobs are there before their work and gone after it, two clients do not
- * disturb each other, one that goes away half-way harms nobody, and the daemon starts, yields and stops in order.
+ * disturb each other, one that goes away half-way harms nobody, what is wrong is quoted in part however long it is, and
+ * the daemon starts, yields and stops in order.
  */
 
 #include <signal.h>
@@ -310,6 +311,43 @@ static void test_bus_gone(void) {
         g_assert_cmpint(kill(atoi(pid), 0), ==, 0);
 }
 
+/* A text of letters of four bytes: a message that ends within one can't be sent. */
+static void long_text_fails(Service *service, const char *vm, unsigned shift) {
+        g_autoptr(GString) text = g_string_new_len("xxx", shift);
+        static const char *const options[] = { "{'%s': <true>}", "{'crash-policy': <'%s'>}",
+                                               "{'memory-max': <'%s'>}" };
+        g_autoptr(GError) missing = NULL, console = NULL, fds = NULL;
+
+        for (unsigned n = 0; n < 100; n++)
+                g_string_append(text, "\xf0\x9f\x90\xa7");
+        for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
+                g_auto(GStrv) parts = g_strsplit(options[i], "%s", 2);
+                g_autofree char *whole = g_strjoinv(text->str, parts);
+
+                vm_call_fails(service, vm, "SetOptions", whole, CHV_ERROR_INVALID_CONFIG);
+        }
+        g_assert_null(
+                        service_call(service, MANAGER_PATH, MANAGER, "GetVM",
+                                     g_variant_new("(s)", text->str), &missing));
+        assert_names(missing, CHV_ERROR_NO_SUCH_VM, "\xf0\x9f\x90\xa7");
+        g_assert_null(
+                        service_call(service, vm, VM, "OpenConsole",
+                                     g_variant_new("(sa{sv})", text->str, NULL), &console));
+        assert_names(console, CHV_ERROR_INVALID_CONFIG, "\xf0\x9f\x90\xa7");
+        g_assert_null(vm_create_full(
+                        service, "b", service_config(service, NULL, NULL),
+                        g_variant_new_parsed("{%s: handle 7}", text->str), NULL, NULL, &fds));
+        assert_names(fds, CHV_ERROR_INVALID_CONFIG, "\xf0\x9f\x90\xa7");
+}
+
+static void test_long_texts(void) {
+        g_autoptr(Service) service = service_start(NULL);
+        g_autofree char *a = vm_create(service, "a", NULL, NULL);
+
+        for (unsigned shift = 0; shift < 4; shift++)
+                long_text_fails(service, a, shift);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/bus/objects", test_objects);
@@ -326,5 +364,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/bus/terminate", test_terminate);
         g_test_add_func("/bus/replace", test_replace);
         g_test_add_func("/bus/bus-gone", test_bus_gone);
+        g_test_add_func("/bus/long-texts", test_long_texts);
         return g_test_run();
 }
