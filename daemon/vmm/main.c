@@ -10,7 +10,6 @@
 #include "config.h"
 
 #include <gio/gio.h>
-#include <glib-unix.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@
 #include "daemon/vmm/channel.h"
 #include "daemon/vmm/sandbox/sandbox.h"
 #include "daemon/vmm/service.h"
+#include "daemon/vmm/signals.h"
 
 #define CHANNEL_FD STDIN_FILENO
 
@@ -35,13 +35,6 @@ static void on_finished(void *opaque, int status) {
 
         program->status = status;
         g_main_loop_quit(program->loop);
-}
-
-static gboolean on_terminate(gpointer data) {
-        Program *program = data;
-
-        vmm_service_terminate(program->service);
-        return G_SOURCE_CONTINUE;
 }
 
 static void on_connected(void *opaque, GDBusConnection *connection) {
@@ -71,8 +64,7 @@ static int run(GError **error) {
 
         if (!channel)
                 return EXIT_FAILURE;
-        g_unix_signal_add(SIGTERM, on_terminate, &program);
-        if (!sandbox_filter(CHANNEL_FD, error))
+        if (!signals_watch(service, error) || !sandbox_filter(CHANNEL_FD, error))
                 return EXIT_FAILURE;
         g_main_loop_run(loop);
         return program.status;

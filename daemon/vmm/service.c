@@ -38,6 +38,7 @@ struct VmmService {
         bool ended;        /* the state is final, and there is no machine any more */
         bool quitting;     /* told to */
         bool terminated;   /* by a signal: with the machine, the process goes */
+        bool restart;      /* when the guest has powered off, as a signal wants it */
         bool replacing;    /* a machine is being replaced: what its vCPUs still ask for is void */
 
         ChvConfig *config;
@@ -149,6 +150,7 @@ static bool build_machine(VmmService *service, GError **error) {
 static void replace_machine(VmmService *service) {
         g_autoptr(GError) error = NULL;
 
+        service->restart = false;
         emit_vm(service, "rebooting", NULL);
         drop_machine(service);
         if (!build_machine(service, &error)) {
@@ -184,7 +186,8 @@ on_event(void *opaque,
         if (service->replacing || service->ended || service->kept)
                 return;
         (void) g_variant_lookup(properties, "message", "&s", &message);
-        if (g_str_equal(event, "reset"))
+        if (g_str_equal(event, "reset") ||
+            (g_str_equal(event, "power-off") && service->restart && !service->terminated))
                 replace_machine(service);
         else if (g_str_equal(event, "power-off"))
                 end(service, CHV_VM_STATE_SHUTDOWN, "shutdown", "the guest powered off");
@@ -345,6 +348,8 @@ static gboolean
 on_power_button(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
         if (!has_machine(service, invocation))
                 return true;
+        /* What is to follow is for chvd to say. */
+        service->restart = false;
         machine_press_power_button(service->machine);
         chv_vmm_complete_power_button(skeleton, invocation);
         return true;
@@ -399,6 +404,16 @@ void vmm_service_terminate(VmmService *service) {
         service->terminated = true;
         end(service, CHV_VM_STATE_SHUTDOWN, "shutdown", "powered off");
         leave(service);
+}
+
+void vmm_service_restart(VmmService *service) {
+        if (!service->machine || service->kept || service->quitting || service->terminated)
+                return;
+        /* A guest that stands still has no ear for a button. */
+        if (g_strcmp0(chv_vmm_get_state(service->skeleton), "running") != 0)
+                return replace_machine(service);
+        service->restart = true;
+        machine_press_power_button(service->machine);
 }
 
 static gboolean on_quit(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {

@@ -18,6 +18,10 @@ void vmm_service_connect(VmmService *service, GDBusConnection *connection);
  * a machine that runs, it finishes at once. */
 void vmm_service_terminate(VmmService *service);
 
+/* Somebody wants the guest to start again: presses the power button of a machine that runs, and starts it anew, instead of ending, when that has
+ * powered off, unless somebody else wants it off meanwhile. A paused one is started anew at once; without a machine nothing happens. */
+void vmm_service_restart(VmmService *service);
+
 /* Ends the machine, if there is one. */
 void vmm_service_free(VmmService *service);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmmService, vmm_service_free)

@@ -79,7 +79,7 @@ static const SandboxRule calls[] = {
         CALL(madvise, IN_ALL),                           /* libc: a thread's end; main: guest memory */
         CALL(rt_sigprocmask, IN_ALL),                    /* libc: a thread's end, pthread_create(), abort() */
         CALL(rt_sigreturn, IN_VCPU),                     /* the vCPUs' kick */
-        RARE(rt_sigreturn, IN_ALL),                      /* main.c: SIGTERM */
+        RARE(rt_sigreturn, IN_ALL),                      /* signals.c */
         CALL(exit, IN_ALL),                              /* a thread's end */
         OLD(brk, IN_MAIN),                               /* libc: malloc on the main thread */
         MASKED(mmap, IN_ALL, 2, PROT_EXEC, 0),           /* libc: malloc, stacks; main: guest memory, vCPUs, rings */

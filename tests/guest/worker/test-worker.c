@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "dbus/error.h"
+#include "dbus/fd.h"
 
 #define SMALL "'memory': <{'size': <uint64 33554432>}>, 'debug_console': <{'mode': <'null'>}>"
 
@@ -116,12 +117,16 @@ static void test_power_off(void) {
         assert_exit(worker, 0);
 }
 
+static void send(Worker *worker, int signal) {
+        g_assert_cmpint(kill(worker_pid(worker), signal), ==, 0);
+}
+
 static void terminate(Worker *worker) {
-        g_assert_cmpint(kill(worker_pid(worker), SIGTERM), ==, 0);
+        send(worker, SIGTERM);
 }
 
 /* The signal presses the power button, which this guest has no ear for; the next one does not ask. */
-static void test_terminate(void) {
+static void test_terminate_by(int signal) {
         for (unsigned i = 0; i < 3; i++) {
                 g_autoptr(Worker) worker = worker_new();
 
@@ -129,18 +134,102 @@ static void test_terminate(void) {
                         boot(worker, "guest-machine", "tick", "");
                 if (i == 1)
                         g_assert_true(chv_vmm_call_pause_sync(worker_proxy(worker), NULL, NULL));
-                terminate(worker);
+                send(worker, signal);
                 if (i == 2) {
                         worker_idle(300);
                         g_assert_true(worker_alive(worker));
                 }
                 /* Two that come at once may be one. */
                 while (i == 2 && worker_count_events(worker, "vm/shutdown") == 0) {
-                        terminate(worker);
+                        send(worker, signal);
                         worker_idle(100);
                 }
                 worker_expect_event(worker, "vm/shutdown", NULL);
                 assert_exit(worker, 0);
+        }
+}
+
+static void test_terminate(void) {
+        test_terminate_by(SIGTERM);
+}
+
+/* What machinectl poweroff sends does the same. */
+static void test_terminate_by_machinectl(void) {
+        test_terminate_by(SIGRTMIN + 4);
+}
+
+/* Waits until the signal has been seen: what follows it is not to overtake it. */
+static void restart(Worker *worker) {
+        send(worker, SIGINT);
+        worker_idle(300);
+        g_assert_true(worker_alive(worker));
+}
+
+static int boot_echo(Worker *worker) {
+        g_autoptr(GError) error = NULL;
+        int fd;
+
+        boot(worker, "guest-machine", "echo", ", 'serial': <{'mode': <'null'>}>");
+        fd = worker_open_console(worker, "serial", "@a{sv} {}", &error);
+        g_assert_no_error(error);
+        return fd;
+}
+
+/* For the n-th time. */
+static void await_up(Worker *worker, unsigned n) {
+        const char *at = NULL;
+
+        for (unsigned i = 0; i < 600 && !at; i++) {
+                at = worker_output(worker);
+                for (unsigned seen = 0; at && seen < n; seen++)
+                        at = (at = strstr(at, "up: ")) ? at + 1 : NULL;
+                worker_idle(50);
+        }
+        g_assert_nonnull(at);
+}
+
+static void power_off_guest(int serial) {
+        g_assert_cmpint(write(serial, "q", 1), ==, 1);
+}
+
+/* What machinectl reboot sends: a guest that powers off then is started again, once. A paused one need not be asked. */
+static void test_restart(void) {
+        g_autoptr(Worker) worker = worker_new();
+        chv_autofd serial = -1;
+
+        restart(worker);
+        serial = boot_echo(worker);
+        restart(worker);
+        await_up(worker, 1);
+        power_off_guest(serial);
+        worker_expect_event(worker, "vm/rebooted", NULL);
+        await_up(worker, 2);
+        g_assert_true(chv_vmm_call_pause_sync(worker_proxy(worker), NULL, NULL));
+        send(worker, SIGINT);
+        worker_expect_event(worker, "vm/rebooted", NULL);
+        await_up(worker, 3);
+        power_off_guest(serial);
+        worker_expect_event(worker, "vm/shutdown", NULL);
+}
+
+/* Whoever wants it off afterwards has the last word: chvd, or systemd. */
+static void test_restart_taken_back(void) {
+        for (unsigned i = 0; i < 2; i++) {
+                g_autoptr(Worker) worker = worker_new();
+                chv_autofd serial = boot_echo(worker);
+
+                restart(worker);
+                if (i == 0)
+                        g_assert_true(chv_vmm_call_power_button_sync(
+                                        worker_proxy(worker), NULL, NULL));
+                else {
+                        terminate(worker);
+                        worker_idle(300);
+                }
+                await_up(worker, 1);
+                power_off_guest(serial);
+                worker_expect_event(worker, "vm/shutdown", NULL);
+                g_assert_cmpuint(worker_count_events(worker, "vm/rebooted"), ==, 0);
         }
 }
 
@@ -521,6 +610,9 @@ int main(int argc, char **argv) {
         g_test_add_func("/worker/methods-without-a-machine", test_methods_without_a_machine);
         g_test_add_func("/worker/power-off", test_power_off);
         g_test_add_func("/worker/terminate", test_terminate);
+        g_test_add_func("/worker/terminate-by-machinectl", test_terminate_by_machinectl);
+        g_test_add_func("/worker/restart", test_restart);
+        g_test_add_func("/worker/restart-taken-back", test_restart_taken_back);
         g_test_add_func("/worker/terminate-alone", test_terminate_alone);
         g_test_add_func("/worker/boot-twice", test_boot_twice);
         g_test_add_func("/worker/resets", test_resets);
