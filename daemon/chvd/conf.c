@@ -65,6 +65,11 @@ static bool parse_size(const char *text, uint64_t *ret) {
         return parse_scaled(text, suffixes, factors, ret);
 }
 
+static bool parse_auto(const char *text, uint64_t *ret) {
+        *ret = g_str_equal(text, "auto");
+        return *ret || g_str_equal(text, "no");
+}
+
 static void key_clear(gpointer data) {
         Key *key = data;
 
@@ -73,7 +78,11 @@ static void key_clear(gpointer data) {
 
 static GArray *all_keys(ChvdConf *conf) {
         GArray *keys = g_array_new(false, false, sizeof(Key));
+        Key machined = { "Service", g_strdup("Machined"), parse_auto, &conf->machined,
+                         "auto or no" };
+
         g_array_set_clear_func(keys, key_clear);
+        (void) g_array_append_val(keys, machined);
         for (unsigned i = 0; i < CHVD_CHARGE_MAX; i++)
                 for (unsigned total = 0; total < 2 && chvd_quota_key(i); total++) {
                         bool size = chvd_quota_is_size(i);
@@ -223,6 +232,7 @@ void chvd_conf_read(ChvdConf *conf, const char *folders, GPtrArray *warnings) {
         bool found = false;
 
         chvd_quota_default_limits(conf->limits);
+        conf->machined = true;
         for (unsigned i = 0; split[i]; i++) {
                 g_autofree char *path = g_build_filename(split[i], "chvd.conf", NULL);
 

@@ -9,6 +9,7 @@
 /* What the administrator has set for the service: chvd.conf(5). */
 typedef struct {
         ChvdLimit limits[CHVD_CHARGE_MAX];
+        uint64_t machined; /* 0: running VMs are not registered with systemd-machined */
 } ChvdConf;
 
 /* Fills conf: the defaults, changed by what is found in folders (separated by colons; earlier ones mask later ones). Never fails: what cannot be

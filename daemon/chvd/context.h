@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct ChvdAuthority;
+struct ChvdMachines;
 struct ChvdPeers;
 struct ChvdQuota;
 struct ChvdStoreQueue;
@@ -31,7 +32,8 @@ typedef struct {
         struct ChvdAuthority *authority;
         struct ChvdQuota *quota;
         struct ChvdStoreQueue *store;
-        struct ChvdUnits *units; /* NULL: processes of VMs are none */
+        struct ChvdUnits *units;       /* NULL: processes of VMs are none */
+        struct ChvdMachines *machines; /* NULL: systemd-machined is told nothing */
         uint64_t last_job;
         bool stopping; /* no new work is taken */
 } ChvdContext;

@@ -24,6 +24,7 @@
 #include "daemon/chvd/context.h"
 #include "daemon/chvd/inbox.h"
 #include "daemon/chvd/log.h"
+#include "daemon/chvd/machines.h"
 #include "daemon/chvd/manager.h"
 #include "daemon/chvd/notify.h"
 #include "daemon/chvd/peers.h"
@@ -121,6 +122,7 @@ static void load_configuration(Program *program) {
                 chvd_log(CHVD_LOG_CONFIGURATION, /* vm= */ NULL, /* uuid= */ NULL, "%s",
                          (const char *) g_ptr_array_index(warnings, i));
         chvd_quota_set_limits(program->context.quota, program->conf.limits);
+        chvd_machines_set_enabled(program->context.machines, program->conf.machined);
 }
 
 static gboolean on_hangup(gpointer data) {
@@ -325,6 +327,9 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         /* The user of a session is one like any other, whatever the uid. */
         if (!options->session)
                 chvd_quota_exempt_root(program->context.quota);
+        /* That of a user is none of the host's machines. */
+        if (!options->session && program->bus)
+                program->context.machines = chvd_machines_new(program->bus);
         program->config_dir = options->config_dir;
         load_configuration(program);
         /* Before anything starts a VM, so that it is known by then. */
@@ -363,6 +368,7 @@ static void tear_down(Program *program) {
         chvd_quota_free(program->context.quota);
         chvd_store_queue_free(program->context.store);
         chvd_store_free(program->store);
+        chvd_machines_free(program->context.machines);
         chvd_units_free(program->context.units);
         if (program->bus && !g_dbus_connection_is_closed(program->bus))
                 (void) g_dbus_connection_flush_sync(

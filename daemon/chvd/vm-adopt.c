@@ -69,6 +69,7 @@ void chvd_vm_adopt(ChvdVm *vm, const ChvdAdopted *adopted) {
                 chvd_store_queue_mark_run(vm->context->store, chvd_vm_name(vm));
         vm->has_run = true;
         chvd_vm_take_worker(vm, adopted->worker, adopted->devices);
+        chvd_vm_register(vm);
         chvd_vm_note_change(vm);
         g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vm->skeleton));
 }

@@ -112,6 +112,10 @@ GVariant *chvd_vm_limits(const ChvdVm *vm);
 void chvd_vm_apply_limits(
                 ChvdVm *vm, void (*done)(gpointer data, const GError *error), gpointer data);
 
+/* vm-machine.c */
+/* It runs, and machinectl may know. */
+void chvd_vm_register(ChvdVm *vm);
+
 /* vm-crash.c */
 void chvd_vm_crash_forget(ChvdVm *vm);
 

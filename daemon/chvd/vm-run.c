@@ -20,6 +20,7 @@
 
 #include "daemon/chvd/device.h"
 #include "daemon/chvd/log.h"
+#include "daemon/chvd/machines.h"
 #include "daemon/chvd/runtime.h"
 #include "daemon/chvd/terminal.h"
 #include "daemon/chvd/timer.h"
@@ -55,6 +56,7 @@ static void set_end(ChvdVm *vm, ChvVmState state, const char *reason) {
 static void release(ChvdVm *vm, bool again) {
         g_clear_handle_id(&vm->deadline, g_source_remove);
         vm->deadline_at = 0;
+        chvd_machines_remove(vm->context->machines, chvd_vm_name(vm));
         g_clear_pointer(&vm->worker, chvd_worker_free);
         if (!again)
                 chvd_runtime_remove(vm->context->runtime_dir, chvd_vm_name(vm));
@@ -355,6 +357,7 @@ static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GE
         devices = g_variant_get_child_value(reply, 0);
         add_devices(vm, devices);
         set_console_paths(vm);
+        chvd_vm_register(vm);
         chvd_resources_passed(vm->resources);
         chv_vm_set_memory_actual_size(vm->skeleton, vm->definition->config->memory.size);
         chv_vm_set_started_at(vm->skeleton, (guint64) g_get_real_time());

@@ -73,6 +73,7 @@ static void assert_defaults(const Rig *rig) {
 
         chvd_quota_default_limits(limits);
         g_assert_cmpmem(&rig->conf.limits, sizeof(limits), limits, sizeof(limits));
+        g_assert_cmpuint(rig->conf.machined, ==, true);
 }
 
 static void assert_warns(const Rig *rig, unsigned i, const char *pattern) {
@@ -197,6 +198,30 @@ static void test_values(Rig *rig, gconstpointer data) {
         assert_defaults(rig);
 }
 
+static void test_switches(Rig *rig, gconstpointer data) {
+        static const char *const wrong[] = { "", "yes", "1", "Auto", "auto no" };
+
+        put(rig->etc, "chvd.conf", "[Service]\nMachined = no\n", -1);
+        reread(rig);
+        g_assert_cmpuint(rig->warnings->len, ==, 0);
+        g_assert_cmpuint(rig->conf.machined, ==, false);
+        put(rig->etc, "chvd.conf.d/a.conf", "[Service]\nMachined=auto\n", -1);
+        reread(rig);
+        g_assert_cmpuint(rig->warnings->len, ==, 0);
+        assert_defaults(rig);
+        for (unsigned i = 0; i < G_N_ELEMENTS(wrong); i++) {
+                g_autofree char *text = g_strdup_printf("[Service]\nMachined=%s\n", wrong[i]);
+
+                put(rig->etc, "chvd.conf.d/a.conf", text, -1);
+                reread(rig);
+                assert_warns(rig, 0, "*/a.conf:2: Machined=* is not auto or no*");
+                g_assert_cmpuint(rig->conf.machined, ==, false);
+        }
+        put(rig->etc, "chvd.conf.d/a.conf", "[Limits]\nMachined=auto\n[Service]\nMaxVMs=1\n", -1);
+        reread(rig);
+        g_assert_cmpuint(rig->warnings->len, ==, 2);
+}
+
 static void test_precedence(Rig *rig, gconstpointer data) {
         g_autofree char *mask = g_build_filename(rig->etc, "chvd.conf.d", "30-off.conf", NULL);
 
@@ -257,7 +282,7 @@ static void test_installed(Rig *rig, gconstpointer data) {
         assert_defaults(rig);
         for (unsigned i = 0; i < CHVD_CHARGE_MAX; i++)
                 n -= chvd_quota_key(i) ? 2 : 0;
-        g_assert_cmpuint(n, ==, 0);
+        g_assert_cmpuint(n, ==, 1); /* Machined */
 }
 
 static void
@@ -328,6 +353,7 @@ int main(int argc, char **argv) {
         g_test_add("/conf/faults", Rig, NULL, rig_setup, test_faults, rig_teardown);
         g_test_add("/conf/unreadable", Rig, NULL, rig_setup, test_unreadable, rig_teardown);
         g_test_add("/conf/values", Rig, NULL, rig_setup, test_values, rig_teardown);
+        g_test_add("/conf/switches", Rig, NULL, rig_setup, test_switches, rig_teardown);
         g_test_add("/conf/precedence", Rig, NULL, rig_setup, test_precedence, rig_teardown);
         g_test_add("/conf/installed", Rig, NULL, rig_setup, test_installed, rig_teardown);
         g_test_add("/conf/limits", Rig, NULL, rig_setup, test_limits, rig_teardown);
