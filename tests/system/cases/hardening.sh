@@ -16,7 +16,7 @@ image /home/alice/disk.raw
 image /tmp/disk.raw
 image /srv/images/disk.raw
 ip tuntap add dev own0 mode tap
-create vm 6.12 vmlinux "$(cmdline 'cat /proc/partitions' halt)" --cpus boot=2,affinity=[0@[1],1@[0]] \
+create vm 6.12 vmlinux "$(cmdline 'cat /proc/partitions' halt)" --cpus boot=2,affinity=[0@[2],1@[1]] \
     --disk path=/home/alice/disk.raw path=/tmp/disk.raw path=/srv/images/disk.raw,_disable_io_uring=on \
     path=/dev/vdd,readonly=on,direct=on --net tap=own0 tap=made0,ip=192.168.249.1,mask=255.255.255.0,host_mac=02:00:00:00:00:01,mtu=1400 \
     --console pty --rng src=/dev/urandom --debug-console file=/root/debug.log
@@ -28,8 +28,8 @@ ip -4 addr show dev made0 | grep -q 'inet 192.168.249.1/24' || fail "the tap has
 
 pid=$(property vm WorkerPID)
 chvd=$(systemctl show -P MainPID chvd)
-masks=$(grep -h Cpus_allowed_list "/proc/$pid"/task/*/status | cut -f2 | sort -u | tr '\n' ' ')
-[[ "$masks" = *'0 '* && "$masks" = *'1 '* ]] || fail "vCPUs are not bound: $masks"
+masks=$(grep -h Cpus_allowed_list "/proc/$pid"/task/*/status | cut -f2 | sort -u)
+grep -qx 1 <<<"$masks" && grep -qx 2 <<<"$masks" || fail "vCPUs are not bound: $masks"
 
 for p in "$chvd" "$pid"; do
     grep -q '^Seccomp:.*2$' "/proc/$p/status" || fail "no filter of system calls in $p"
