@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "chvctl/arguments.h"
 #include "chvctl/bus.h"
 #include "chvctl/fail.h"
+#include "chvctl/find.h"
 #include "chvctl/output.h"
 
 typedef struct {
@@ -144,33 +144,12 @@ static void on_closed(GDBusConnection *connection, gboolean remote, GError *erro
         g_main_loop_quit(monitor->loop);
 }
 
-static bool find_paths(Monitor *monitor, Bus *bus, ExitStatus *ret) {
-        Options *options = monitor->options;
-
-        if (options->arguments->len == 0)
-                return true;
-        monitor->paths = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-        for (guint i = 0; i < options->arguments->len; i++) {
-                g_autoptr(GError) error = NULL;
-                char *path = bus_find_vm(bus, argument(options, i), &error);
-
-                if (!path) {
-                        *ret = fail(options, argument(options, i), error);
-                        return false;
-                }
-                g_hash_table_add(monitor->paths, path);
-        }
-        return true;
-}
-
 ExitStatus cmd_monitor(Options *options, Bus *bus) {
         g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
         Monitor monitor = { .options = options, .loop = loop };
         g_autoptr(GError) error = NULL;
         g_autoptr(GVariant) version = NULL;
         guint subscription;
-        ExitStatus status;
-        bool found;
 
         if (!bus_connect(bus, &error))
                 return fail(options, NULL, error);
@@ -183,11 +162,8 @@ ExitStatus cmd_monitor(Options *options, Bus *bus) {
         version = bus_property(bus, MANAGER_PATH, MANAGER_INTERFACE, "Version", &error);
         if (!version)
                 return fail(options, NULL, error);
-        found = find_paths(&monitor, bus, &status);
-        if (!found) {
-                g_clear_pointer(&monitor.paths, g_hash_table_unref);
-                return status;
-        }
+        if (!find_vms(options, bus, &monitor.paths, &monitor.status))
+                return monitor.status;
         g_signal_connect(bus->connection, "closed", G_CALLBACK(on_closed), &monitor);
         g_unix_signal_add(SIGINT, on_signal, &monitor);
         g_unix_signal_add(SIGTERM, on_signal, &monitor);

@@ -17,9 +17,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "chvctl/arguments.h"
 #include "chvctl/bus.h"
 #include "chvctl/fail.h"
+#include "chvctl/find.h"
 #include "chvctl/output.h"
 #include "dbus/error.h"
 
@@ -376,25 +376,6 @@ static gboolean on_signal(gpointer data) {
         return G_SOURCE_CONTINUE;
 }
 
-static bool find_chosen(Top *top) {
-        Options *options = top->options;
-
-        if (options->arguments->len == 0)
-                return true;
-        top->chosen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-        for (guint i = 0; i < options->arguments->len; i++) {
-                g_autoptr(GError) error = NULL;
-                char *path = bus_find_vm(top->bus, argument(options, i), &error);
-
-                if (!path) {
-                        top->status = fail(options, argument(options, i), error);
-                        return false;
-                }
-                g_hash_table_add(top->chosen, path);
-        }
-        return true;
-}
-
 static void watch(Top *top) {
         g_unix_signal_add(SIGINT, on_signal, top);
         g_unix_signal_add(SIGTERM, on_signal, top);
@@ -426,7 +407,7 @@ ExitStatus cmd_top(Options *options, Bus *bus) {
 
         if (!bus_connect(bus, &error))
                 return fail(options, NULL, error);
-        if (find_chosen(&top))
+        if (find_vms(options, bus, &top.chosen, &top.status))
                 watch(&top);
         g_clear_pointer(&top.chosen, g_hash_table_unref);
         return top.status;

@@ -75,6 +75,27 @@ static bool wait_end(Wait *wait, GError **error) {
         return true;
 }
 
+/* Runs the main loop, which is *place meanwhile for whom to end it, until done says so. False: not before the time was over or the service gone. */
+static bool
+wait_until(Bus *bus,
+           unsigned timeout_ms,
+           GMainLoop **place,
+           bool (*done)(gconstpointer data),
+           gconstpointer data,
+           GError **error) {
+        bool is_done;
+        Wait wait;
+
+        wait_begin(&wait, bus->connection, timeout_ms);
+        *place = wait.loop;
+        while (!(is_done = done(data)) && !wait.timed_out && !wait.service_gone)
+                g_main_loop_run(wait.loop);
+        *place = NULL;
+        wait.timed_out &= !is_done;
+        wait.service_gone &= !is_done;
+        return wait_end(&wait, error);
+}
+
 typedef struct {
         char *message; /* "": success */
 } Ended;
@@ -119,21 +140,20 @@ on_completed(GDBusConnection *connection,
                 g_main_loop_quit(jobs->loop);
 }
 
+static bool has_ended(gconstpointer data) {
+        const Jobs *jobs = data;
+
+        return g_hash_table_contains(jobs->ended, jobs->awaited);
+}
+
 static bool await_job(Bus *bus, Jobs *jobs, const char *path, GError **error) {
         const Ended *ended;
-        Wait wait;
 
-        wait_begin(&wait, bus->connection, (unsigned) bus->options->timeout * 1000);
         jobs->awaited = path;
-        jobs->loop = wait.loop;
-        while (!g_hash_table_contains(jobs->ended, path) && !wait.timed_out && !wait.service_gone)
-                g_main_loop_run(wait.loop);
-        jobs->loop = NULL;
-        ended = g_hash_table_lookup(jobs->ended, path);
-        wait.timed_out &= !ended;
-        wait.service_gone &= !ended;
-        if (!wait_end(&wait, error))
+        if (!wait_until(bus, (unsigned) bus->options->timeout * 1000, &jobs->loop, has_ended, jobs,
+                        error))
                 return false;
+        ended = g_hash_table_lookup(jobs->ended, path);
         g_assert(ended);
         if (ended->message[0]) {
                 g_set_error_literal(error, CHV_ERROR, CHV_ERROR_FAILED, ended->message);
@@ -196,9 +216,15 @@ bool vm_watch_has_failed(const VmWatch *watch, const char **ret_reason) {
         return watch->failed;
 }
 
+static bool is_awaited(gconstpointer data) {
+        const VmWatch *watch = data;
+
+        return watch->until_off ? vm_watch_is_off(watch) : watch->changed;
+}
+
 static void changed(VmWatch *watch) {
         watch->changed = true;
-        if (watch->loop && (!watch->until_off || vm_watch_is_off(watch)))
+        if (watch->loop && is_awaited(watch))
                 g_main_loop_quit(watch->loop);
 }
 
@@ -336,15 +362,7 @@ void vm_watch_free(VmWatch *watch) {
 }
 
 bool vm_watch_wait(VmWatch *watch, bool any_change, unsigned timeout_ms, GError **error) {
-        Wait wait;
-
-        wait_begin(&wait, watch->bus->connection, timeout_ms);
-        watch->loop = wait.loop;
         watch->until_off = !any_change;
         watch->changed = false;
-        while (!wait.timed_out && !wait.service_gone &&
-               !(any_change ? watch->changed : vm_watch_is_off(watch)))
-                g_main_loop_run(wait.loop);
-        watch->loop = NULL;
-        return wait_end(&wait, error);
+        return wait_until(watch->bus, timeout_ms, &watch->loop, is_awaited, watch, error);
 }
