@@ -129,6 +129,12 @@ static void test_refused(void) {
                         after = snapshot(service, vms[i].vm, vms[i].name);
                         g_assert_cmpstr(before, ==, after);
                         g_assert_false(service_has_signal(service, "PropertiesChanged"));
+                        /* Nor does the next change bring anything along. */
+                        set(service, vms[i].vm, "{'autostart-order': <uint32 1>}");
+                        set(service, vms[i].vm, "{'autostart-order': <uint32 0>}");
+                        g_clear_pointer(&after, g_free);
+                        after = snapshot(service, vms[i].vm, vms[i].name);
+                        g_assert_cmpstr(before, ==, after);
                         set(service, vms[i].vm,
                             "{'cpu-weight': <uint32 7>, 'cpu-quota': <uint32 150>, 'memory-max': "
                             "<'auto'>, "
