@@ -70,6 +70,14 @@ static bool parse_auto(const char *text, uint64_t *ret) {
         return *ret || g_str_equal(text, "no");
 }
 
+bool chvd_conf_parse_time(const char *text, uint64_t *ret_ms) {
+        static const char *const suffixes[] = { "", "ms", "s", "min", "h", NULL };
+        static const uint64_t factors[] = { 1000, 1, 1000, 60 * 1000, 3600 * 1000 };
+
+        /* What is longer than anything lasts is no fault, but there is a value that means something else. */
+        return parse_scaled(text, suffixes, factors, ret_ms) && *ret_ms != CHVD_CONF_UNSET;
+}
+
 static void key_clear(gpointer data) {
         Key *key = data;
 
@@ -78,11 +86,14 @@ static void key_clear(gpointer data) {
 
 static GArray *all_keys(ChvdConf *conf) {
         GArray *keys = g_array_new(false, false, sizeof(Key));
-        Key machined = { "Service", g_strdup("Machined"), parse_auto, &conf->machined,
-                         "auto or no" };
+        Key service[] = {
+                { "Service", g_strdup("Machined"), parse_auto, &conf->machined, "auto or no" },
+                { "Service", g_strdup("IdleExit"), chvd_conf_parse_time, &conf->idle_exit_ms,
+                  "a time like 120 or 5min, or infinity" },
+        };
 
         g_array_set_clear_func(keys, key_clear);
-        (void) g_array_append_val(keys, machined);
+        (void) g_array_append_vals(keys, service, G_N_ELEMENTS(service));
         for (unsigned i = 0; i < CHVD_CHARGE_MAX; i++)
                 for (unsigned total = 0; total < 2 && chvd_quota_key(i); total++) {
                         bool size = chvd_quota_is_size(i);
@@ -233,6 +244,7 @@ void chvd_conf_read(ChvdConf *conf, const char *folders, GPtrArray *warnings) {
 
         chvd_quota_default_limits(conf->limits);
         conf->machined = true;
+        conf->idle_exit_ms = CHVD_CONF_UNSET;
         for (unsigned i = 0; split[i]; i++) {
                 g_autofree char *path = g_build_filename(split[i], "chvd.conf", NULL);
 

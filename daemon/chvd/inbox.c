@@ -13,6 +13,7 @@
 #include "daemon/chvd/inbox.h"
 
 #include <gio/gunixfdlist.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -40,6 +41,10 @@ typedef struct {
         unsigned fds;
         gsize bytes;
 } Charge;
+
+/* Of all inboxes together. */
+static atomic_uint n_calls;
+static _Atomic int64_t last_call;
 
 static GQuark charge_quark(void) {
         return g_quark_from_static_string("chvd-inbox-charge");
@@ -109,6 +114,8 @@ static void give_back(gpointer data) {
                 (void) g_hash_table_remove(inbox->shares, charge->sender);
         g_mutex_unlock(&inbox->lock);
         charge_free(charge);
+        last_call = g_get_monotonic_time();
+        n_calls--;
 }
 
 /* On a connection without a bus nobody has a name, and there is one client. */
@@ -146,8 +153,10 @@ filter(GDBusConnection *connection, GDBusMessage *message, gboolean incoming, gp
         if (!incoming ||
             g_dbus_message_get_message_type(message) != G_DBUS_MESSAGE_TYPE_METHOD_CALL)
                 return message;
+        last_call = g_get_monotonic_time();
         charge = charge_for(data, message);
         if (take(charge->inbox, charge)) {
+                n_calls++;
                 g_object_set_qdata_full(G_OBJECT(message), charge_quark(), charge, give_back);
                 return message;
         }
@@ -163,4 +172,12 @@ void chvd_inbox_attach(GDBusConnection *connection) {
         g_mutex_init(&inbox->lock);
         inbox->shares = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         (void) g_dbus_connection_add_filter(connection, filter, inbox, inbox_unref);
+}
+
+unsigned chvd_inbox_calls(void) {
+        return n_calls;
+}
+
+int64_t chvd_inbox_last_call(void) {
+        return last_call;
 }

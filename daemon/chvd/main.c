@@ -22,6 +22,7 @@
 #include "daemon/chvd/authority.h"
 #include "daemon/chvd/conf.h"
 #include "daemon/chvd/context.h"
+#include "daemon/chvd/idle.h"
 #include "daemon/chvd/inbox.h"
 #include "daemon/chvd/log.h"
 #include "daemon/chvd/machines.h"
@@ -42,8 +43,10 @@
 
 typedef struct {
         gboolean session, system, replace, version;
-        char *address, *worker, *kvm, *state_dir, *runtime_dir, *config_dir, *socket, *units;
+        char *address, *worker, *kvm, *state_dir, *runtime_dir, *config_dir, *socket, *units,
+                        *idle_exit;
         ChvdUnitsMode units_mode;
+        uint64_t idle_exit_ms; /* CHVD_CONF_UNSET: as the configuration says */
 } Options;
 
 typedef struct {
@@ -54,6 +57,11 @@ typedef struct {
         ChvdManager *manager;
         ChvdNotify *notify;
         ChvdShutdown *shutdown; /* NULL: not ours to see to */
+        ChvdIdle *idle;         /* NULL: not begun */
+        uint64_t idle_exit_ms;  /* of the command line */
+        bool activated;         /* somebody starts us again when we are needed */
+        bool owned;             /* the name is ours, as far as the bus has said */
+        unsigned other_watch;   /* 0: we do not wait for another chvd to end */
         ChvdPeers *peers;
         int listener;            /* -1: none, or the peers' */
         const char *socket_path; /* NULL: not ours to remove */
@@ -80,6 +88,7 @@ static void stop(Program *program, int status) {
 
         program->stopping = true;
         program->status = MAX(program->status, status);
+        g_clear_pointer(&program->idle, chvd_idle_free);
         chvd_notify_stopping(program->notify);
         chvd_manager_stop(
                         program->manager, again ? 0 : CHVD_QUIT_GRACE_S * 1000, on_stopped,
@@ -104,6 +113,7 @@ static void leave(Program *program, int status) {
                 return;
         }
         program->stopping = true;
+        g_clear_pointer(&program->idle, chvd_idle_free);
         chvd_notify_stopping(program->notify);
         chvd_manager_leave(program->manager, on_stopped, program);
 }
@@ -111,6 +121,15 @@ static void leave(Program *program, int status) {
 static gboolean on_terminate(gpointer data) {
         leave(data, EXIT_SUCCESS);
         return G_SOURCE_CONTINUE;
+}
+
+/* Who started it by hand expects it to stay; and nobody would start it for a client of its own socket. */
+static uint64_t idle_time(const Program *program) {
+        if (program->idle_exit_ms != CHVD_CONF_UNSET)
+                return program->idle_exit_ms;
+        if (program->conf.idle_exit_ms != CHVD_CONF_UNSET)
+                return program->conf.idle_exit_ms;
+        return program->activated && !program->socket_path ? CHVD_IDLE_DEFAULT_MS : CHVD_IDLE_NEVER;
 }
 
 /* Virtual machines that run are kept, even beyond a new limit. */
@@ -123,6 +142,8 @@ static void load_configuration(Program *program) {
                          (const char *) g_ptr_array_index(warnings, i));
         chvd_quota_set_limits(program->context.quota, program->conf.limits);
         chvd_machines_set_enabled(program->context.machines, program->conf.machined);
+        if (program->idle)
+                chvd_idle_set_time(program->idle, idle_time(program));
 }
 
 static gboolean on_hangup(gpointer data) {
@@ -145,6 +166,7 @@ static void on_changed(gpointer data) {
         unsigned running, defined = chvd_manager_count(program->manager, &running);
 
         chvd_notify_status(program->notify, defined, running);
+        chvd_idle_touch(program->idle);
         if (program->shutdown)
                 chvd_shutdown_update(program->shutdown, running);
 }
@@ -182,11 +204,71 @@ static void serve_socket(Program *program) {
                 g_message("the socket is not served: %s", error->message);
 }
 
+static ChvdNeed idle_need(gpointer data) {
+        const Program *program = data;
+
+        if ((program->bus && !program->owned) ||
+            (program->peers && chvd_peers_count(program->peers) > 0) ||
+            (program->shutdown && chvd_shutdown_is_busy(program->shutdown)))
+                return CHVD_NEED_THIS;
+        return chvd_manager_need(program->manager);
+}
+
+static void idle_shut(gpointer data) {
+        Program *program = data;
+
+        if (program->peers)
+                chvd_peers_shut(program->peers);
+}
+
+/* GLib waits for the bus' answer, and dispatches nothing meanwhile, which is what is needed here. There is no work that could be held up. */
+static void idle_release(gpointer data) {
+        Program *program = data;
+
+        if (program->owner_id)
+                g_bus_unown_name(program->owner_id);
+        program->owner_id = 0;
+        program->owned = false;
+}
+
+static void idle_retake(gpointer data) {
+        Program *program = data;
+
+        if (program->bus)
+                own_name(program);
+}
+
+static void idle_end(gpointer data, int status) {
+        leave(data, status);
+}
+
+static const ChvdIdleOps idle_ops = {
+        .need = idle_need,
+        .shut = idle_shut,
+        .release = idle_release,
+        .retake = idle_retake,
+        .end = idle_end,
+};
+
+static void on_client_left(gpointer data) {
+        Program *program = data;
+
+        chvd_idle_touch(program->idle);
+}
+
+static void begin_idling(Program *program) {
+        program->idle = chvd_idle_new(&idle_ops, program, program->notify);
+        if (program->peers)
+                chvd_peers_on_left(program->peers, on_client_left, program);
+        chvd_idle_set_time(program->idle, idle_time(program));
+}
+
 static void begin(Program *program) {
         program->begun = true;
         serve_socket(program);
         chvd_manager_begin(program->manager);
         chvd_notify_ready(program->notify);
+        begin_idling(program);
 }
 
 static void on_loaded(gpointer data) {
@@ -210,6 +292,15 @@ static void load(Program *program) {
         chvd_manager_load(program->manager, on_loaded, program);
 }
 
+/* The one before us has found that it is needed: who called is its client. */
+static void on_other(GDBusConnection *bus, const char *name, const char *owner, gpointer data) {
+        Program *program = data;
+
+        g_message("another chvd has %s", name);
+        g_clear_handle_id(&program->other_watch, g_bus_unwatch_name);
+        leave(program, EXIT_FAILURE);
+}
+
 /* The one before lets go of its VMs first. */
 static gboolean on_lock_time(gpointer data) {
         Program *program = data;
@@ -222,6 +313,9 @@ static gboolean on_lock_time(gpointer data) {
         if (program->lock < 0)
                 g_message("%s", error->message);
         program->lock_timer = 0;
+        if (program->lock < 0 && program->other_watch)
+                leave(program, EXIT_FAILURE);
+        g_clear_handle_id(&program->other_watch, g_bus_unwatch_name);
         if (!program->stopping)
                 load(program);
         return G_SOURCE_REMOVE;
@@ -231,10 +325,30 @@ static void on_name_acquired(GDBusConnection *bus, const char *name, gpointer da
         Program *program = data;
 
         g_debug("own %s", name);
+        program->owned = true;
         if (program->loaded && !program->begun)
                 begin(program);
         else if (!program->loaded && !program->lock_timer)
                 program->lock_timer = g_timeout_add(LOCK_MS, on_lock_time, program);
+}
+
+/* Programs that the bus has started may hand the variable on to a terminal of theirs. */
+static bool by_bus(void) {
+        return g_getenv("DBUS_STARTER_ADDRESS") && !isatty(STDIN_FILENO);
+}
+
+/* Who starts it by hand wants to hear at once that there is another one. Some buses have systemd start services, each in a unit of its own. */
+static bool may_wait(const Program *program) {
+        return program->bus && (g_getenv("DBUS_STARTER_ADDRESS") || g_getenv("INVOCATION_ID"));
+}
+
+/* A bus that starts services itself does so as soon as the name has no owner, which is before the one before us has ended. */
+static void wait_for_other(Program *program) {
+        program->other_watch = g_bus_watch_name_on_connection(
+                        program->bus, CHVD_BUS_NAME, G_BUS_NAME_WATCHER_FLAGS_NONE, on_other,
+                        /* name_vanished_handler= */ NULL, program,
+                        /* user_data_free_func= */ NULL);
+        program->lock_timer = g_timeout_add(LOCK_MS, on_lock_time, program);
 }
 
 static GDBusConnection *connect_to_bus(const Options *options, GError **error) {
@@ -266,6 +380,7 @@ static void find_socket(Program *program, const Options *options) {
 
         if (sd_listen_fds(/* unset_environment= */ true) > 0) {
                 program->listener = SD_LISTEN_FDS_START;
+                program->activated = true;
                 return;
         }
         if (!options->socket)
@@ -297,7 +412,10 @@ static bool find_clients(Program *program, const Options *options, GError **erro
 
 static bool set_up(Program *program, const Options *options, GError **error) {
         g_autoptr(GError) unlocked = NULL;
+        bool waits;
 
+        program->activated = by_bus() || chvd_notify_has_manager(program->notify);
+        program->idle_exit_ms = options->idle_exit_ms;
         if (!find_clients(program, options, error))
                 return false;
         program->runtime_dir = options->runtime_dir;
@@ -307,11 +425,12 @@ static bool set_up(Program *program, const Options *options, GError **error) {
                          (options->replace ? G_BUS_NAME_OWNER_FLAGS_REPLACE : 0);
         if (!program->replaces)
                 program->lock = chvd_runtime_lock(program->runtime_dir, &unlocked);
-        if (g_error_matches(unlocked, CHV_ERROR, CHV_ERROR_BUSY)) {
+        waits = g_error_matches(unlocked, CHV_ERROR, CHV_ERROR_BUSY);
+        if (waits && !may_wait(program)) {
                 g_propagate_error(error, g_steal_pointer(&unlocked));
                 return false;
         }
-        if (unlocked)
+        if (unlocked && !waits)
                 g_message("no VM can be started: %s", unlocked->message);
         if (program->bus)
                 chvd_inbox_attach(program->bus);
@@ -348,6 +467,8 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         chvd_manager_watch(program->manager, on_changed, program);
         if (program->replaces)
                 own_name(program);
+        else if (waits)
+                wait_for_other(program);
         else
                 load(program);
         return true;
@@ -357,6 +478,8 @@ static void tear_down(Program *program) {
         if (program->owner_id)
                 g_bus_unown_name(program->owner_id);
         g_clear_handle_id(&program->lock_timer, g_source_remove);
+        g_clear_handle_id(&program->other_watch, g_bus_unwatch_name);
+        chvd_idle_free(program->idle);
         chvd_shutdown_free(program->shutdown);
         chvd_peers_free(program->peers);
         chv_fd_closep(&program->listener);
@@ -428,6 +551,8 @@ static bool parse(Options *options, int *argc, char ***argv, GError **error) {
                   "Where running VMs are found again", "PATH" },
                 { "units", 0, 0, G_OPTION_ARG_STRING, &options->units,
                   "Run VMs as units of systemd: yes, no or auto (default)", "WHEN" },
+                { "idle-exit", 0, 0, G_OPTION_ARG_STRING, &options->idle_exit,
+                  "End when not needed for TIME (seconds, or like 5min; infinity: never)", "TIME" },
                 { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version",
                   NULL },
                 { NULL },
@@ -447,6 +572,14 @@ static bool parse(Options *options, int *argc, char ***argv, GError **error) {
         if (options->units_mode == CHVD_UNITS_INVALID) {
                 g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                             "--units: '%s' is none of auto, yes and no", options->units);
+                return false;
+        }
+        options->idle_exit_ms = CHVD_CONF_UNSET;
+        if (options->idle_exit &&
+            !chvd_conf_parse_time(options->idle_exit, &options->idle_exit_ms)) {
+                g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                            "--idle-exit: '%s' is not a time like 120 or 5min, or infinity",
+                            options->idle_exit);
                 return false;
         }
         return true;
@@ -516,5 +649,6 @@ int main(int argc, char **argv) {
         g_free(options.socket);
         g_free(options.runtime_dir);
         g_free(options.units);
+        g_free(options.idle_exit);
         return status;
 }

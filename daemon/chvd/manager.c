@@ -190,6 +190,27 @@ unsigned chvd_manager_count(const ChvdManager *manager, unsigned *ret_running) {
         return g_hash_table_size(manager->vms);
 }
 
+static ChvdNeed need_of(ChvdVm *vm) {
+        if (chvd_vm_is_volatile(vm))
+                return CHVD_NEED_THIS;
+        if (!chvd_vm_has_run(vm))
+                return CHVD_NEED_NOTHING;
+        return goes_on(vm) ? CHVD_NEED_RUNS : CHVD_NEED_THIS;
+}
+
+ChvdNeed chvd_manager_need(const ChvdManager *manager) {
+        ChvdNeed need = CHVD_NEED_NOTHING;
+        GHashTableIter iter;
+        gpointer vm;
+
+        if (manager->autostart || !chvd_store_queue_is_empty(manager->context->store))
+                return CHVD_NEED_THIS;
+        g_hash_table_iter_init(&iter, manager->vms);
+        while (g_hash_table_iter_next(&iter, NULL, &vm))
+                need = MAX(need, need_of(vm));
+        return need;
+}
+
 static void on_button_pressed(gpointer data, const GError *error) {
         g_autoptr(ChvdVm) vm = data;
 
@@ -645,6 +666,9 @@ static void on_autostarted(gpointer data) {
         ChvdManager *manager = data;
 
         chvd_runtime_set_up(manager->context->runtime_dir);
+        /* Where that can't be kept, another chvd would do it again: then it is not over while this one lasts. */
+        if (chvd_runtime_is_up(manager->context->runtime_dir))
+                g_clear_pointer(&manager->autostart, chvd_autostart_free);
 }
 
 static void on_kept_late(gpointer data, const GError *error) {

@@ -5,6 +5,7 @@
 #include <gio/gio.h>
 
 #include "daemon/chvd/context.h"
+#include "daemon/chvd/idle.h"
 
 /* The root of the service: the object Manager and the VMs. Main thread only. */
 typedef struct ChvdManager ChvdManager;
@@ -23,6 +24,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdManager, chvd_manager_free)
 void chvd_manager_watch(ChvdManager *manager, void (*changed)(gpointer data), gpointer data);
 /* How many VMs there are, and how many of them have a run. */
 unsigned chvd_manager_count(const ChvdManager *manager, unsigned *ret_running);
+
+/* What would be missed if the service ended now; calls under way are left out. */
+ChvdNeed chvd_manager_need(const ChvdManager *manager);
 
 /* Asks every guest that can hear it to power off, and tells what runs: names, NULL-terminated, the caller's. */
 char **chvd_manager_press_power_buttons(ChvdManager *manager);

@@ -152,6 +152,19 @@ void chvd_notify_stopping(ChvdNotify *notify) {
         tell(notify, g_strdup("STOPPING=1\nSTATUS=Stopping"), /* passing= */ false);
 }
 
+void chvd_notify_extend(ChvdNotify *notify, unsigned ms) {
+        tell(notify, g_strdup_printf("EXTEND_TIMEOUT_USEC=%" PRIu64, (uint64_t) ms * 1000),
+             /* passing= */ true);
+}
+
+bool chvd_notify_has_manager(const ChvdNotify *notify) {
+        return notify->socket >= 0;
+}
+
+bool chvd_notify_is_through(const ChvdNotify *notify) {
+        return notify->waiting.length == 0;
+}
+
 void chvd_notify_status(ChvdNotify *notify, unsigned defined, unsigned running) {
         g_autofree char *status =
                         g_strdup_printf("%u virtual machine%s, %u running", defined,

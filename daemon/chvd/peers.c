@@ -8,8 +8,8 @@
  *
  * Who connects is who the kernel says (EXTERNAL, and nothing else): the authority knows root and owners by that, and polkit is not asked about
  * them. A handshake has a thread of its own, and there are few at a time, so that a client which does not finish its
- * own delays others here at most; it has a time, after which it is over. Not GThreadedSocketService, which starts to
- * listen again from a thread: GLib 2.74 breaks when somebody has come by then.
+ * own delays others here at most; it has a time, after which it is over. Not GSocketService: when that is stopped it may still
+ * accept somebody, whom it drops. Here who is not let in waits in the socket, if need be for the next service.
  */
 
 #include "daemon/chvd/peers.h"
@@ -31,13 +31,18 @@
 #define MAX_PEERS 64
 #define HANDSHAKE_S 5
 #define BACKLOG 64
+#define ACCEPT_AGAIN_MS 1000
 
 struct ChvdPeers {
         ChvdContext *context;
-        GSocketService *service;
+        GSocket *socket;
+        GSource *waiting; /* for somebody to come; NULL: nobody is let in */
+        guint again;
         GDBusNodeInfo *info;
         GPtrArray *peers; /* GDBusConnection */
         unsigned n_handshakes;
+        void (*left)(gpointer data); /* of chvd_peers_on_left() */
+        gpointer left_data;
 };
 
 typedef struct {
@@ -170,6 +175,16 @@ void chvd_objects_unexport(ChvdContext *context, const char *path) {
         (void) g_dbus_object_manager_server_unexport(context->objects, path);
 }
 
+static void open_door(ChvdPeers *peers);
+
+static void shut_door(ChvdPeers *peers) {
+        g_clear_handle_id(&peers->again, g_source_remove);
+        if (!peers->waiting)
+                return;
+        g_source_destroy(peers->waiting);
+        g_clear_pointer(&peers->waiting, g_source_unref);
+}
+
 static void on_closed(GDBusConnection *connection, gboolean remote, GError *error, gpointer data) {
         ChvdPeers *peers = data;
         GList *objects = all_objects(peers);
@@ -179,6 +194,8 @@ static void on_closed(GDBusConnection *connection, gboolean remote, GError *erro
         free_objects(objects);
         (void) g_signal_handlers_disconnect_by_data(connection, peers);
         (void) g_ptr_array_remove_fast(peers->peers, connection);
+        if (peers->left)
+                peers->left(peers->left_data);
 }
 
 /* It gets nothing to see before everything is there. */
@@ -213,7 +230,7 @@ static gboolean on_greeted(gpointer data) {
         if (current != handshake->peers)
                 return G_SOURCE_REMOVE;
         if (current->n_handshakes-- == MAX_HANDSHAKES)
-                g_socket_service_start(current->service);
+                open_door(current);
         if (connection && !g_dbus_connection_is_closed(connection))
                 admit(current, connection);
         return G_SOURCE_REMOVE;
@@ -263,17 +280,16 @@ static gpointer greet(gpointer data) {
         return NULL;
 }
 
-static gboolean
-on_incoming(GSocketService *service, GSocketConnection *stream, GObject *source, gpointer data) {
-        ChvdPeers *peers = data;
+/* Takes stream over. */
+static void receive(ChvdPeers *peers, GIOStream *stream) {
         g_autoptr(GError) error = NULL;
         Handshake *handshake = g_new0(Handshake, 1);
         GThread *thread;
 
         handshake->peers = peers;
-        handshake->stream = g_object_ref(G_IO_STREAM(stream));
+        handshake->stream = stream;
         if (++peers->n_handshakes == MAX_HANDSHAKES)
-                g_socket_service_stop(service);
+                shut_door(peers);
         thread = g_thread_try_new("handshake", greet, handshake, &error);
         if (thread)
                 g_thread_unref(thread);
@@ -281,7 +297,39 @@ on_incoming(GSocketService *service, GSocketConnection *stream, GObject *source,
                 g_message("a client is turned away: %s", error->message);
                 (void) g_idle_add(on_greeted, handshake);
         }
-        return true;
+}
+
+static gboolean on_again(gpointer data) {
+        ChvdPeers *peers = data;
+
+        peers->again = 0;
+        open_door(peers);
+        return G_SOURCE_REMOVE;
+}
+
+static gboolean on_incoming(GSocket *socket, GIOCondition condition, gpointer data) {
+        ChvdPeers *peers = data;
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GSocket) client = g_socket_accept(socket, /* cancellable= */ NULL, &error);
+
+        if (client)
+                receive(peers, G_IO_STREAM(g_socket_connection_factory_create_connection(client)));
+        else if (!g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
+                /* Descriptors are short, as a rule: who has come is still there later. */
+                g_message("a client can't be let in: %s", error->message);
+                shut_door(peers);
+                peers->again = g_timeout_add(ACCEPT_AGAIN_MS, on_again, peers);
+        }
+        return G_SOURCE_CONTINUE;
+}
+
+static void open_door(ChvdPeers *peers) {
+        if (peers->waiting)
+                return;
+        peers->waiting = g_socket_create_source(peers->socket, G_IO_IN, /* cancellable= */ NULL);
+        g_source_set_callback(
+                        peers->waiting, G_SOURCE_FUNC(on_incoming), peers, /* notify= */ NULL);
+        (void) g_source_attach(peers->waiting, /* context= */ NULL);
 }
 
 int chvd_peers_listen(const char *path, GError **error) {
@@ -316,7 +364,7 @@ int chvd_peers_listen(const char *path, GError **error) {
 }
 
 ChvdPeers *chvd_peers_new(ChvdContext *context, int fd, GError **error) {
-        g_autoptr(GSocket) socket = g_socket_new_from_fd(fd, error);
+        GSocket *socket = g_socket_new_from_fd(fd, error);
         ChvdPeers *peers;
 
         if (!socket) {
@@ -327,26 +375,32 @@ ChvdPeers *chvd_peers_new(ChvdContext *context, int fd, GError **error) {
         peers->context = context;
         peers->peers = g_ptr_array_new_with_free_func(g_object_unref);
         peers->info = g_dbus_node_info_new_for_xml(xml, /* error= */ NULL);
-        peers->service = g_socket_service_new();
-        (void) g_signal_connect(peers->service, "incoming", G_CALLBACK(on_incoming), peers);
+        peers->socket = socket;
+        g_socket_set_blocking(socket, false);
         current = context->peers = peers;
-        if (g_socket_listener_add_socket(
-                            G_SOCKET_LISTENER(peers->service), socket, /* source_object= */ NULL,
-                            error)) {
-                g_socket_service_start(peers->service);
-                return peers;
-        }
-        chvd_peers_free(peers);
-        return NULL;
+        open_door(peers);
+        return peers;
+}
+
+void chvd_peers_on_left(ChvdPeers *peers, void (*left)(gpointer data), gpointer data) {
+        peers->left = left;
+        peers->left_data = data;
+}
+
+unsigned chvd_peers_count(const ChvdPeers *peers) {
+        return peers->peers->len + peers->n_handshakes;
+}
+
+void chvd_peers_shut(ChvdPeers *peers) {
+        shut_door(peers);
 }
 
 void chvd_peers_free(ChvdPeers *peers) {
         if (!peers)
                 return;
         current = peers->context->peers = NULL;
-        g_socket_service_stop(peers->service);
-        g_socket_listener_close(G_SOCKET_LISTENER(peers->service));
-        g_object_unref(peers->service);
+        shut_door(peers);
+        g_object_unref(peers->socket);
         while (peers->peers->len > 0) {
                 g_autoptr(GDBusConnection) connection =
                                 g_object_ref(g_ptr_array_index(peers->peers, 0));

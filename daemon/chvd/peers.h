@@ -18,6 +18,13 @@ int chvd_peers_listen(const char *path, GError **error);
 void chvd_peers_free(ChvdPeers *peers);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdPeers, chvd_peers_free)
 
+/* left is called whenever a client has gone. */
+void chvd_peers_on_left(ChvdPeers *peers, void (*left)(gpointer data), gpointer data);
+/* How many clients there are, and may soon be. */
+unsigned chvd_peers_count(const ChvdPeers *peers);
+/* Lets nobody in any more; who comes waits in the socket, for us or for the next service. There must be no clients. */
+void chvd_peers_shut(ChvdPeers *peers);
+
 /* An object for everybody who is connected to the service, and the end of it. */
 void chvd_objects_export(ChvdContext *context, gpointer object);
 void chvd_objects_unexport(ChvdContext *context, const char *path);

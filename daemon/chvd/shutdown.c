@@ -219,3 +219,7 @@ void chvd_shutdown_update(ChvdShutdown *shutdown, unsigned running) {
         shutdown->running = running;
         update(shutdown);
 }
+
+bool chvd_shutdown_is_busy(const ChvdShutdown *shutdown) {
+        return shutdown->writing;
+}

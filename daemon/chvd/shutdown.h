@@ -16,3 +16,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdShutdown, chvd_shutdown_free)
 
 /* So many VMs have a run now. */
 void chvd_shutdown_update(ChvdShutdown *shutdown, unsigned running);
+/* Something of it is under way that is not to be cut short. */
+bool chvd_shutdown_is_busy(const ChvdShutdown *shutdown);

@@ -18,6 +18,7 @@
 #include "daemon/chvd/path.h"
 #include "daemon/chvd/peers.h"
 #include "daemon/chvd/vm-private.h"
+#include "daemon/chvd/vm-run.h"
 #include "dbus/error.h"
 
 static void subject(gpointer data, GDBusMethodInvocation *invocation, ChvdSubject *ret_subject) {
@@ -89,6 +90,14 @@ ChvdVmOrigin chvd_vm_origin(const ChvdVm *vm) {
                 .state = vm->state,
                 .reason = chvd_vm_state_reason(vm),
         };
+}
+
+bool chvd_vm_is_volatile(const ChvdVm *vm) {
+        bool has_run = chvd_vm_has_run(vm);
+
+        return vm->storing || vm->crash_timer || vm->start_job || vm->stop_job ||
+               chvd_fd_set_size(vm->definition->given) > 0 ||
+               (!has_run && (!vm->stored || vm->state == CHV_VM_STATE_FAILED));
 }
 
 void chvd_vm_begin_change(ChvdVm *vm) {

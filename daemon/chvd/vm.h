@@ -83,6 +83,10 @@ bool chvd_vm_may_change(const ChvdVm *vm, GError **error);
 void chvd_vm_begin_change(ChvdVm *vm);
 void chvd_vm_end_change(ChvdVm *vm);
 
+/* Something of it is in memory alone, or under way, though it does not run: all of it, descriptors that its creator gave, how it failed, a
+ * change or another start. */
+bool chvd_vm_is_volatile(const ChvdVm *vm);
+
 void chvd_vm_set_transient(ChvdVm *vm, bool transient);
 void chvd_vm_set_owner(ChvdVm *vm, uid_t owner);
 /* Tells an event of source vm. Properties changed so far are told first. properties: consumed if floating, NULL: none. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/chvd/conf.h"
+#include "daemon/chvd/idle.h"
 #include "dbus/error.h"
 
 typedef struct {
@@ -222,6 +223,53 @@ static void test_switches(Rig *rig, gconstpointer data) {
         g_assert_cmpuint(rig->warnings->len, ==, 2);
 }
 
+static void test_time(Rig *rig, gconstpointer data) {
+        static const char *const wrong[] = {
+                "",
+                "-1",
+                "1.5",
+                "1 min",
+                "min",
+                "2m",
+                "1us",
+                "never",
+                "18446744073709552",
+                "99999999999999999999min",
+        };
+        static const struct {
+                const char *text;
+                uint64_t ms;
+        } good[] = {
+                { "0", 0 },
+                { "120", 120000 },
+                { "50ms", 50 },
+                { "5s", 5000 },
+                { "2min", 120000 },
+                { "1h", 3600000 },
+                { "infinity", CHVD_NO_LIMIT },
+        };
+
+        reread(rig);
+        g_assert_cmpuint(rig->conf.idle_exit_ms, ==, CHVD_CONF_UNSET);
+        for (unsigned i = 0; i < G_N_ELEMENTS(wrong); i++) {
+                g_autofree char *text = g_strdup_printf("[Service]\nIdleExit=%s\n", wrong[i]);
+
+                put(rig->etc, "chvd.conf", text, -1);
+                reread(rig);
+                assert_warns(rig, 0,
+                             "*:2: IdleExit=* is not a time like 120 or 5min, or infinity*");
+                g_assert_cmpuint(rig->conf.idle_exit_ms, ==, CHVD_CONF_UNSET);
+        }
+        for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
+                g_autofree char *text = g_strdup_printf("[Service]\nIdleExit=%s\n", good[i].text);
+
+                put(rig->etc, "chvd.conf", text, -1);
+                reread(rig);
+                g_assert_cmpuint(rig->warnings->len, ==, 0);
+                g_assert_cmpuint(rig->conf.idle_exit_ms, ==, good[i].ms);
+        }
+}
+
 static void test_precedence(Rig *rig, gconstpointer data) {
         g_autofree char *mask = g_build_filename(rig->etc, "chvd.conf.d", "30-off.conf", NULL);
 
@@ -282,7 +330,8 @@ static void test_installed(Rig *rig, gconstpointer data) {
         assert_defaults(rig);
         for (unsigned i = 0; i < CHVD_CHARGE_MAX; i++)
                 n -= chvd_quota_key(i) ? 2 : 0;
-        g_assert_cmpuint(n, ==, 1); /* Machined */
+        g_assert_cmpuint(rig->conf.idle_exit_ms, ==, CHVD_IDLE_DEFAULT_MS);
+        g_assert_cmpuint(n, ==, 2); /* Machined, IdleExit */
 }
 
 static void
@@ -354,6 +403,7 @@ int main(int argc, char **argv) {
         g_test_add("/conf/unreadable", Rig, NULL, rig_setup, test_unreadable, rig_teardown);
         g_test_add("/conf/values", Rig, NULL, rig_setup, test_values, rig_teardown);
         g_test_add("/conf/switches", Rig, NULL, rig_setup, test_switches, rig_teardown);
+        g_test_add("/conf/time", Rig, NULL, rig_setup, test_time, rig_teardown);
         g_test_add("/conf/precedence", Rig, NULL, rig_setup, test_precedence, rig_teardown);
         g_test_add("/conf/installed", Rig, NULL, rig_setup, test_installed, rig_teardown);
         g_test_add("/conf/limits", Rig, NULL, rig_setup, test_limits, rig_teardown);
