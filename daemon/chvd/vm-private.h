@@ -50,6 +50,7 @@ struct ChvdVm {
         char *end_reason;
         GError *start_error;  /* why the start under way has failed */
         ChvVmState told;      /* shutdown or failed, told before Boot had returned; else INVALID */
+        bool start_failed;    /* the last one, as the reason of the state says */
         bool restart;         /* start again when the run has ended */
         ChvdJob *start_job;   /* Start or Reboot */
         ChvdJob *stop_job;    /* PowerOff */

@@ -118,6 +118,8 @@ static void settle_end(ChvdVm *vm) {
         vm->again = again;
 
         chvd_vm_set_state(vm, final, failed_start ? failure->message : reason);
+        vm->start_failed =
+                        failed_start && !g_error_matches(failure, CHV_ERROR, CHV_ERROR_CANCELLED);
         if (failed_start)
                 chvd_vm_event(vm, "start-failed",
                               g_variant_new_parsed("{'reason': <%s>}", failure->message));

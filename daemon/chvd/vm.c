@@ -97,7 +97,7 @@ bool chvd_vm_is_volatile(const ChvdVm *vm) {
 
         return vm->storing || vm->crash_timer || vm->start_job || vm->stop_job ||
                chvd_fd_set_size(vm->definition->given) > 0 ||
-               (!has_run && (!vm->stored || vm->state == CHV_VM_STATE_FAILED));
+               (!has_run && (!vm->stored || vm->start_failed || vm->state == CHV_VM_STATE_FAILED));
 }
 
 void chvd_vm_begin_change(ChvdVm *vm) {

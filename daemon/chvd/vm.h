@@ -83,7 +83,7 @@ bool chvd_vm_may_change(const ChvdVm *vm, GError **error);
 void chvd_vm_begin_change(ChvdVm *vm);
 void chvd_vm_end_change(ChvdVm *vm);
 
-/* Something of it is in memory alone, or under way, though it does not run: all of it, descriptors that its creator gave, how it failed, a
+/* Something of it is in memory alone, or under way, though it does not run: all of it, descriptors that its creator gave, how it or its start failed, a
  * change or another start. */
 bool chvd_vm_is_volatile(const ChvdVm *vm);
 

@@ -184,7 +184,7 @@ static void test_found(Rig *rig, gconstpointer data) {
 }
 
 static void test_memory_alone(Rig *rig, gconstpointer data) {
-        g_autofree char *transient = NULL, *given = NULL;
+        g_autofree char *transient = NULL, *given = NULL, *failing = NULL, *reason = NULL;
         g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
         g_autoptr(GError) error = NULL;
         int fd = open(rig->service->kernel, O_RDONLY | O_CLOEXEC);
@@ -205,6 +205,14 @@ static void test_memory_alone(Rig *rig, gconstpointer data) {
         g_assert_no_error(error);
         assert_stays(rig);
         call(rig, given, "Delete", NULL);
+        assert_goes(rig);
+        begin_again(rig);
+        failing = vm_create(rig->service, "failing", "boot-error", NULL);
+        vm_call_fails(rig->service, failing, "Start", NULL, CHV_ERROR_IMAGE);
+        assert_stays(rig);
+        reason = vm_get(rig->service, failing, "StateReason");
+        g_assert_cmpstr(reason, !=, "");
+        call(rig, failing, "Delete", NULL);
         assert_goes(rig);
 }
 
