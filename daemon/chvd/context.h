@@ -24,6 +24,7 @@ struct ChvdUnits;
 typedef struct {
         bool session;            /* one user's service rather than the system's */
         const char *worker_path; /* the program chv-vmm */
+        const char *seccomp;     /* its option --seccomp; NULL: not given */
         const char *runtime_dir; /* where runs are found again */
         const char *opener_path; /* the program chv-open */
         const char *kvm_path;    /* "/dev/kvm" */

@@ -19,6 +19,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "daemon/chvd/arguments.h"
 #include "daemon/chvd/authority.h"
 #include "daemon/chvd/conf.h"
 #include "daemon/chvd/context.h"
@@ -40,14 +41,6 @@
 
 #define LOCK_MS 20
 #define LOCK_PATIENCE_MS 20000 /* with one that hangs */
-
-typedef struct {
-        gboolean session, system, replace, version;
-        char *address, *worker, *kvm, *state_dir, *runtime_dir, *config_dir, *socket, *units,
-                        *idle_exit;
-        ChvdUnitsMode units_mode;
-        uint64_t idle_exit_ms; /* CHVD_CONF_UNSET: as the configuration says */
-} Options;
 
 typedef struct {
         GMainLoop *loop;
@@ -351,10 +344,10 @@ static void wait_for_other(Program *program) {
         program->lock_timer = g_timeout_add(LOCK_MS, on_lock_time, program);
 }
 
-static GDBusConnection *connect_to_bus(const Options *options, GError **error) {
-        g_autofree char *address = g_strdup(options->address);
+static GDBusConnection *connect_to_bus(const ChvdArguments *arguments, GError **error) {
+        g_autofree char *address = g_strdup(arguments->address);
 
-        if (!options->session) {
+        if (!arguments->session) {
                 /* polkit's library knows only the system bus, and a caller's name means something on its own bus alone:
                  * the bus that is served is the system bus, wherever it is. */
                 if (address)
@@ -375,7 +368,7 @@ static GDBusConnection *connect_to_bus(const Options *options, GError **error) {
 }
 
 /* A socket for clients without a bus: systemd's, or one of ours. That there can't be one is no reason not to serve the bus. */
-static void find_socket(Program *program, const Options *options) {
+static void find_socket(Program *program, const ChvdArguments *arguments) {
         g_autoptr(GError) error = NULL;
 
         if (sd_listen_fds(/* unset_environment= */ true) > 0) {
@@ -383,20 +376,20 @@ static void find_socket(Program *program, const Options *options) {
                 program->activated = true;
                 return;
         }
-        if (!options->socket)
+        if (!arguments->socket)
                 return;
-        program->listener = chvd_peers_listen(options->socket, &error);
+        program->listener = chvd_peers_listen(arguments->socket, &error);
         if (program->listener < 0)
                 g_message("the socket is not served: %s", error->message);
         else
-                program->socket_path = options->socket;
+                program->socket_path = arguments->socket;
 }
 
-static bool find_clients(Program *program, const Options *options, GError **error) {
+static bool find_clients(Program *program, const ChvdArguments *arguments, GError **error) {
         g_autoptr(GError) reason = NULL;
 
-        find_socket(program, options);
-        program->bus = connect_to_bus(options, &reason);
+        find_socket(program, arguments);
+        program->bus = connect_to_bus(arguments, &reason);
         if (!program->bus && program->listener < 0) {
                 g_propagate_prefixed_error(
                                 error, g_steal_pointer(&reason), "connecting to the bus: ");
@@ -410,19 +403,19 @@ static bool find_clients(Program *program, const Options *options, GError **erro
         return true;
 }
 
-static bool set_up(Program *program, const Options *options, GError **error) {
+static bool set_up(Program *program, const ChvdArguments *arguments, GError **error) {
         g_autoptr(GError) unlocked = NULL;
         bool waits;
 
         program->activated = by_bus() || chvd_notify_has_manager(program->notify);
-        program->idle_exit_ms = options->idle_exit_ms;
-        if (!find_clients(program, options, error))
+        program->idle_exit_ms = arguments->idle_exit_ms;
+        if (!find_clients(program, arguments, error))
                 return false;
-        program->runtime_dir = options->runtime_dir;
-        program->replaces = options->replace && program->bus;
+        program->runtime_dir = arguments->runtime_dir;
+        program->replaces = arguments->replace && program->bus;
         program->flags = G_BUS_NAME_OWNER_FLAGS_ALLOW_REPLACEMENT |
                          G_BUS_NAME_OWNER_FLAGS_DO_NOT_QUEUE |
-                         (options->replace ? G_BUS_NAME_OWNER_FLAGS_REPLACE : 0);
+                         (arguments->replace ? G_BUS_NAME_OWNER_FLAGS_REPLACE : 0);
         if (!program->replaces)
                 program->lock = chvd_runtime_lock(program->runtime_dir, &unlocked);
         waits = g_error_matches(unlocked, CHV_ERROR, CHV_ERROR_BUSY);
@@ -435,32 +428,33 @@ static bool set_up(Program *program, const Options *options, GError **error) {
         if (program->bus)
                 chvd_inbox_attach(program->bus);
         program->context = (ChvdContext){
-                .session = options->session,
-                .worker_path = options->worker,
-                .runtime_dir = options->runtime_dir,
+                .session = arguments->session,
+                .worker_path = arguments->worker,
+                .seccomp = arguments->seccomp,
+                .runtime_dir = arguments->runtime_dir,
                 .opener_path = g_getenv("CHV_OPENER") ?: CHV_LIBEXECDIR "/chv-open",
-                .kvm_path = options->kvm,
+                .kvm_path = arguments->kvm,
                 .objects = g_dbus_object_manager_server_new(CHVD_PATH),
                 .quota = chvd_quota_new(),
         };
         /* The user of a session is one like any other, whatever the uid. */
-        if (!options->session)
+        if (!arguments->session)
                 chvd_quota_exempt_root(program->context.quota);
         /* That of a user is none of the host's machines. */
-        if (!options->session && program->bus)
+        if (!arguments->session && program->bus)
                 program->context.machines = chvd_machines_new(program->bus);
-        program->config_dir = options->config_dir;
+        program->config_dir = arguments->config_dir;
         load_configuration(program);
         /* Before anything starts a VM, so that it is known by then. */
         if (program->bus)
-                program->context.units = chvd_units_new(program->bus, options->units_mode);
-        program->context.authority = chvd_authority_new(options->session, program->context.quota);
-        program->store = chvd_store_new(options->state_dir, &chvd_store_files);
+                program->context.units = chvd_units_new(program->bus, arguments->units_mode);
+        program->context.authority = chvd_authority_new(arguments->session, program->context.quota);
+        program->store = chvd_store_new(arguments->state_dir, &chvd_store_files);
         program->context.store = chvd_store_queue_new(program->store);
         program->manager = chvd_manager_new(&program->context);
-        if (!options->session && program->bus) {
+        if (!arguments->session && program->bus) {
                 g_autofree char *record =
-                                g_build_filename(options->state_dir, "running-at-shutdown", NULL);
+                                g_build_filename(arguments->state_dir, "running-at-shutdown", NULL);
 
                 program->shutdown = chvd_shutdown_new(program->bus, program->manager, record);
         }
@@ -504,7 +498,7 @@ static void tear_down(Program *program) {
                 (void) close(program->lock);
 }
 
-static int run(const Options *options) {
+static int run(const ChvdArguments *arguments) {
         g_autoptr(GError) error = NULL;
         Program program = {
                 .loop = g_main_loop_new(/* context= */ NULL, /* is_running= */ false),
@@ -514,7 +508,7 @@ static int run(const Options *options) {
                 .status = EXIT_SUCCESS,
         };
 
-        if (!set_up(&program, options, &error)) {
+        if (!set_up(&program, arguments, &error)) {
                 g_printerr("chvd: %s\n", error->message);
                 tear_down(&program);
                 return EXIT_FAILURE;
@@ -525,84 +519,6 @@ static int run(const Options *options) {
         g_main_loop_run(program.loop);
         tear_down(&program);
         return program.status;
-}
-
-static bool parse(Options *options, int *argc, char ***argv, GError **error) {
-        const GOptionEntry entries[] = {
-                { "session", 0, 0, G_OPTION_ARG_NONE, &options->session,
-                  "Serve one user on the session bus", NULL },
-                { "system", 0, 0, G_OPTION_ARG_NONE, &options->system,
-                  "Serve the system bus (default)", NULL },
-                { "address", 0, 0, G_OPTION_ARG_STRING, &options->address,
-                  "Connect to the bus at ADDRESS", "ADDRESS" },
-                { "replace", 0, 0, G_OPTION_ARG_NONE, &options->replace,
-                  "Take the name over from a running chvd", NULL },
-                { "worker", 0, 0, G_OPTION_ARG_FILENAME, &options->worker,
-                  "Run VMs with the program PATH", "PATH" },
-                { "kvm", 0, 0, G_OPTION_ARG_FILENAME, &options->kvm,
-                  "The KVM device (default /dev/kvm)", "PATH" },
-                { "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->state_dir,
-                  "Where definitions are stored", "PATH" },
-                { "socket", 0, 0, G_OPTION_ARG_FILENAME, &options->socket,
-                  "Serve clients without a bus at the socket PATH", "PATH" },
-                { "config-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->config_dir,
-                  "Where chvd.conf is looked for (folders, separated by colons)", "PATH" },
-                { "runtime-dir", 0, 0, G_OPTION_ARG_FILENAME, &options->runtime_dir,
-                  "Where running VMs are found again", "PATH" },
-                { "units", 0, 0, G_OPTION_ARG_STRING, &options->units,
-                  "Run VMs as units of systemd: yes, no or auto (default)", "WHEN" },
-                { "idle-exit", 0, 0, G_OPTION_ARG_STRING, &options->idle_exit,
-                  "End when not needed for TIME (seconds, or like 5min; infinity: never)", "TIME" },
-                { "version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version",
-                  NULL },
-                { NULL },
-        };
-        g_autoptr(GOptionContext) context = g_option_context_new("- runs virtual machines");
-
-        g_option_context_add_main_entries(context, entries, /* translation_domain= */ NULL);
-        if (!g_option_context_parse(context, argc, argv, error))
-                return false;
-        if (*argc > 1 || (options->session && options->system)) {
-                g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s",
-                            *argc > 1 ? "too many arguments"
-                                      : "--session and --system exclude each other");
-                return false;
-        }
-        options->units_mode = chvd_units_mode_from_string(options->units ?: "auto");
-        if (options->units_mode == CHVD_UNITS_INVALID) {
-                g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                            "--units: '%s' is none of auto, yes and no", options->units);
-                return false;
-        }
-        options->idle_exit_ms = CHVD_CONF_UNSET;
-        if (options->idle_exit &&
-            !chvd_conf_parse_time(options->idle_exit, &options->idle_exit_ms)) {
-                g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                            "--idle-exit: '%s' is not a time like 120 or 5min, or infinity",
-                            options->idle_exit);
-                return false;
-        }
-        return true;
-}
-
-/* systemd makes the folder and says where it is. */
-static char *default_state_dir(bool session) {
-        if (session)
-                return g_build_filename(g_get_user_data_dir(), "chvd", NULL);
-        return g_strdup(g_getenv("STATE_DIRECTORY") ?: CHV_LOCALSTATEDIR "/lib/chvd");
-}
-
-/* The administrator's before the distribution's. */
-static char *default_config_dir(bool session) {
-        if (session)
-                return g_build_filename(g_get_user_config_dir(), "chvd", NULL);
-        return g_strdup(CHV_SYSCONFDIR "/chvd:" CHV_PREFIX "/lib/chvd");
-}
-
-static char *default_runtime_dir(bool session) {
-        if (session)
-                return g_build_filename(g_get_user_runtime_dir(), "chvd", NULL);
-        return g_strdup(g_getenv("RUNTIME_DIRECTORY") ?: "/run/chvd");
 }
 
 /* The soft limit is for programs that use select(); a service with hundreds of VMs needs more. */
@@ -616,39 +532,18 @@ static void raise_fd_limit(void) {
 }
 
 int main(int argc, char **argv) {
+        g_auto(ChvdArguments) arguments = { 0 };
         g_autoptr(GError) error = NULL;
-        Options options = { 0 };
-        int status;
 
-        if (!parse(&options, &argc, &argv, &error)) {
+        if (!chvd_arguments_parse(&arguments, argc, argv, &error)) {
                 g_printerr("chvd: %s\n", error->message);
                 return EXIT_FAILURE;
         }
-        if (options.version) {
+        if (arguments.version) {
                 g_print("chvd %s\n", CHV_VERSION);
                 return EXIT_SUCCESS;
         }
-        if (!options.worker)
-                options.worker = g_strdup(g_getenv("CHV_WORKER") ?: CHV_LIBEXECDIR "/chv-vmm");
-        if (!options.kvm)
-                options.kvm = g_strdup("/dev/kvm");
-        if (!options.state_dir)
-                options.state_dir = default_state_dir(options.session);
-        if (!options.config_dir)
-                options.config_dir = default_config_dir(options.session);
-        if (!options.runtime_dir)
-                options.runtime_dir = default_runtime_dir(options.session);
         (void) signal(SIGPIPE, SIG_IGN);
         raise_fd_limit();
-        status = run(&options);
-        g_free(options.worker);
-        g_free(options.kvm);
-        g_free(options.address);
-        g_free(options.state_dir);
-        g_free(options.config_dir);
-        g_free(options.socket);
-        g_free(options.runtime_dir);
-        g_free(options.units);
-        g_free(options.idle_exit);
-        return status;
+        return run(&arguments);
 }

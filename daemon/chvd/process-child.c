@@ -107,14 +107,13 @@ static void set_pid(Child *child, pid_t pid) {
 
 static void start(ChvdProcess *process, const ChvdContext *context, const ChvdProcessSetup *setup) {
         Child *child = (Child *) process;
-        const char *const argv[] = { setup->program, NULL };
         g_auto(GStrv) env = environment();
         g_autoptr(GError) error = NULL;
 
         child->pidfd = -1;
         child->source = g_idle_add(on_started, child);
         if (g_spawn_async_with_pipes_and_fds(
-                            "/", argv, (const char *const *) env, G_SPAWN_DO_NOT_REAP_CHILD,
+                            "/", setup->argv, (const char *const *) env, G_SPAWN_DO_NOT_REAP_CHILD,
                             in_child, /* user_data= */ NULL, setup->channel,
                             /* stdout_fd= */ -1,
                             /* stderr_fd= */ -1,

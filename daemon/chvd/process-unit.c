@@ -386,13 +386,12 @@ static void add_all(GVariantBuilder *properties, GVariant *vardict) {
         }
 }
 
-static void add_exec(GVariantBuilder *properties, const char *program) {
-        const char *const argv[] = { program, NULL };
+static void add_exec(GVariantBuilder *properties, const char *const *argv) {
         GVariantBuilder commands;
 
         g_variant_builder_init(&commands, G_VARIANT_TYPE("a(sasb)"));
         g_variant_builder_add(
-                        &commands, "(s@asb)", program, g_variant_new_strv(argv, -1),
+                        &commands, "(s@asb)", argv[0], g_variant_new_strv(argv, -1),
                         /* ignore_failure= */ FALSE);
         add(properties, "ExecStart", g_variant_builder_end(&commands));
 }
@@ -427,13 +426,13 @@ start_call(const Unit *unit, const ChvdContext *context, const ChvdProcessSetup 
         add(&properties, "Slice", g_variant_new_string(SLICE));
         add(&properties, "AddRef", g_variant_new_boolean(true));
         add(&properties, "Type", g_variant_new_string("exec"));
-        add_exec(&properties, setup->program);
+        add_exec(&properties, setup->argv);
         add(&properties, "StandardInputFileDescriptor", g_variant_new_handle(0));
         add(&properties, "Environment", g_variant_new_strv((const char *const *) env, -1));
         add_journal_field(&properties, setup->vm);
         /* The system's unit has a root of its own. */
         if (!context->session)
-                add_program_to_root(&properties, setup->program);
+                add_program_to_root(&properties, setup->argv[0]);
         add_all(&properties, setup->limits);
         return g_variant_new(
                         "(ssa(sv)a(sa(sv)))", unit->process.unit, "replace", &properties, NULL);

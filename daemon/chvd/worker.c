@@ -301,9 +301,12 @@ ChvdWorker *chvd_worker_start(
                 GError **error) {
         g_autoptr(GVariant) owned = limits ? g_variant_ref_sink(limits) : NULL;
         chv_autofd fd = chvd_runtime_listen(context->runtime_dir, name, error);
-        ChvdProcessSetup setup = {
+        g_autofree char *seccomp = g_strconcat("--seccomp=", context->seccomp, NULL);
+        const char *const argv[] = { context->worker_path, context->seccomp ? seccomp : NULL,
+                                     NULL };
+        const ChvdProcessSetup setup = {
                 .vm = name,
-                .program = context->worker_path,
+                .argv = argv,
                 .channel = fd,
                 .limits = owned,
         };

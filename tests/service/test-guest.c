@@ -19,8 +19,9 @@
 
 #define PATIENCE_MS 20000
 
-static Service *start(void) {
-        const char *const extra[] = { "--worker", g_getenv("CHV_VMM"), "--kvm", "/dev/kvm", NULL };
+static Service *start_with(const char *option) {
+        const char *const extra[] = { "--worker", g_getenv("CHV_VMM"), "--kvm", "/dev/kvm", option,
+                                      NULL };
         g_autofree char *guest = g_build_filename(g_getenv("CHV_GUESTS"), "guest-machine", NULL);
 
         if (access("/dev/kvm", R_OK | W_OK) < 0 || access(guest, R_OK) < 0) {
@@ -28,6 +29,10 @@ static Service *start(void) {
                 return NULL;
         }
         return service_start(extra);
+}
+
+static Service *start(void) {
+        return start_with(/* option= */ NULL);
 }
 
 static char *create(Service *service, const char *name, const char *cmdline, const char *more) {
@@ -302,6 +307,22 @@ static void test_outlives(void) {
         call(service, vm, "PowerOff", NULL);
 }
 
+/* For who looks for a fault: the worker is told, and has no filter then. */
+static void test_seccomp(void) {
+        g_autoptr(Service) service = start_with("--seccomp=off");
+        g_autofree char *vm = NULL, *pid = NULL, *path = NULL, *status = NULL;
+
+        if (!service)
+                return;
+        vm = create(service, "a", "tick", "");
+        call(service, vm, "Start", NULL);
+        assert_ticks(service, vm);
+        pid = vm_get(service, vm, "WorkerPID");
+        path = g_build_filename("/proc", pid, "status", NULL);
+        g_assert_true(g_file_get_contents(path, &status, NULL, NULL));
+        g_assert_nonnull(strstr(status, "\nSeccomp:\t0\n"));
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/guest/not-a-kernel", test_not_a_kernel);
@@ -313,5 +334,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/guest/consoles", test_consoles);
         g_test_add_func("/guest/preserved", test_preserved);
         g_test_add_func("/guest/outlives", test_outlives);
+        g_test_add_func("/guest/seccomp", test_seccomp);
         return g_test_run();
 }

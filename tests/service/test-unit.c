@@ -257,9 +257,10 @@ static void await_call(Rig *rig, const char *method) {
 
 static void start(Rig *rig) {
         chv_autofd fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        const char *const argv[] = { "/usr/libexec/chv-vmm", "--seccomp=log", NULL };
         const ChvdProcessSetup setup = {
                 .vm = "web-1",
-                .program = "/usr/libexec/chv-vmm",
+                .argv = argv,
                 .channel = fd,
                 .limits = g_variant_new_parsed("{'TasksMax': <uint64 7>}"),
         };
@@ -304,7 +305,9 @@ static void test_start(void) {
         g_assert_true(null.st_rdev == rig->input.st_rdev);
         exec = find(rig, "ExecStart");
         text = g_variant_print(exec, false);
-        g_assert_cmpstr(text, ==, "[('/usr/libexec/chv-vmm', ['/usr/libexec/chv-vmm'], false)]");
+        g_assert_cmpstr(text, ==,
+                        "[('/usr/libexec/chv-vmm', ['/usr/libexec/chv-vmm', "
+                        "'--seccomp=log'], false)]");
         tasks = find(rig, "TasksMax");
         g_assert_cmpuint(g_variant_get_uint64(tasks), ==, 7);
         ref = find(rig, "AddRef");

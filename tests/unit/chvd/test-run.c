@@ -259,7 +259,8 @@ static void wait_for(const unsigned *what) {
 static void test_process(void) {
         const ChvdContext context = { 0 };
         chv_autofd channel = -1, held = -1;
-        ChvdProcessSetup setup = { .vm = "a", .program = "/bin/cat" };
+        const char *const cat[] = { "/bin/cat", "-", NULL };
+        ChvdProcessSetup setup = { .vm = "a", .argv = cat };
         Told told = { 0 }, later = { 0 };
         ChvdProcess *process, *adopted;
         g_autofree char *handle = NULL;
@@ -296,8 +297,10 @@ static void test_process(void) {
 
 static void test_process_ends(void) {
         const ChvdContext context = { 0 };
-        const ChvdProcessSetup good = { .vm = "a", .program = "/bin/false", .channel = 0 },
-                               bad = { .vm = "a", .program = "/nonexistent", .channel = 0 };
+        const char *const no[] = { "/bin/false", NULL }, *const nothing[] = { "/nonexistent",
+                                                                              NULL };
+        const ChvdProcessSetup good = { .vm = "a", .argv = no, .channel = 0 },
+                               bad = { .vm = "a", .argv = nothing, .channel = 0 };
         Told told = { 0 }, never = { 0 };
         ChvdProcess *process = chvd_process_start(&context, &good, &ops, &told);
 
