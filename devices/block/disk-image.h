@@ -14,6 +14,7 @@ struct disk_image_topology {
         uint32_t physical_block; /* bytes, power of 2, a multiple of logical_block */
         uint32_t min_io, opt_io; /* bytes; 0: unknown */
         uint32_t memory_align;   /* of buffers, bytes; 1 unless direct */
+        uint32_t discard_align; /* bytes, a multiple of logical_block: less than this at a time frees nothing */
 };
 
 #define DISK_IMAGE_SERIAL_MAX 20

@@ -43,7 +43,10 @@ void engine_complete(struct engine *e, struct block_req *req, int result);
 int block_req_execute(struct block_req *req);
 
 /* fallocate(2) mode of a BLOCK_DISCARD or BLOCK_ZERO. */
-int block_op_fallocate_mode(enum block_op op);
+int block_req_fallocate_mode(const struct block_req *req);
+
+/* The host can't do the BLOCK_DISCARD or BLOCK_ZERO the short way: does it by blocking system calls. 0 or negative errno. */
+int block_req_do_without(struct block_req *req);
 
 struct engine *engine_uring_new(unsigned depth, int fd, GError **error);
 struct engine *engine_sync_new(void);

@@ -20,9 +20,10 @@ struct sync_engine {
         struct block_req_list queued;
 };
 
-int block_op_fallocate_mode(enum block_op op) {
-        return FALLOC_FL_KEEP_SIZE |
-               (op == BLOCK_DISCARD ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+int block_req_fallocate_mode(const struct block_req *req) {
+        bool hole = req->op == BLOCK_DISCARD || req->unmap;
+
+        return FALLOC_FL_KEEP_SIZE | (hole ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
 }
 
 static ssize_t transfer(struct block_req *req) {
@@ -40,16 +41,14 @@ static int retry_on_interrupt(struct block_req *req) {
 
         do
                 r = req->op == BLOCK_FLUSH ? fdatasync(req->fd)
-                                           : fallocate(req->fd, block_op_fallocate_mode(req->op),
+                                           : fallocate(req->fd, block_req_fallocate_mode(req),
                                                        (off_t) req->offset, (off_t) req->len);
         while (r < 0 && errno == EINTR);
         return r < 0 ? -errno : 0;
 }
 
-int block_req_execute(struct block_req *req) {
-        if (req->op != BLOCK_READ && req->op != BLOCK_WRITE)
-                return retry_on_interrupt(req);
-
+/* 0 or negative errno. */
+static int move_all(struct block_req *req) {
         while (req->moved < req->len) {
                 ssize_t n = transfer(req);
 
@@ -63,6 +62,57 @@ int block_req_execute(struct block_req *req) {
                 (void) block_req_advance(req, (size_t) n);
         }
         return 0;
+}
+
+static int write_zeros(const struct block_req *req) {
+        static char zeros[64 * 1024]
+                        __attribute__((aligned(4096))); /* aligned for O_DIRECT; never written */
+        struct iovec iov[16];
+
+        for (uint64_t done = 0; done < req->len;) {
+                struct block_req part = {
+                        .op = BLOCK_WRITE,
+                        .fd = req->fd,
+                        .offset = req->offset + done,
+                        .iov = iov,
+                };
+                int r;
+
+                for (; part.n_iov < G_N_ELEMENTS(iov) && done < req->len; part.n_iov++) {
+                        size_t n = (size_t) MIN(req->len - done, sizeof(zeros));
+
+                        iov[part.n_iov] = (struct iovec){ zeros, n };
+                        part.len += n;
+                        done += n;
+                }
+                r = move_all(&part);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int block_req_do_without(struct block_req *req) {
+        if (req->op == BLOCK_DISCARD)
+                return 0;
+        if (req->unmap) {
+                int r;
+
+                req->unmap = false;
+                r = retry_on_interrupt(req);
+                if (r != -EOPNOTSUPP)
+                        return r;
+        }
+        return write_zeros(req);
+}
+
+int block_req_execute(struct block_req *req) {
+        int r;
+
+        if (req->op == BLOCK_READ || req->op == BLOCK_WRITE)
+                return move_all(req);
+        r = retry_on_interrupt(req);
+        return r == -EOPNOTSUPP ? block_req_do_without(req) : r;
 }
 
 static void sync_queue(struct engine *e, struct block_req *req) {

@@ -59,7 +59,7 @@ static void prepare(struct uring_engine *u, struct io_uring_sqe *sqe, struct blo
                 break;
         default:
                 io_uring_prep_fallocate(
-                                sqe, fd, block_op_fallocate_mode(req->op), (off_t) req->offset,
+                                sqe, fd, block_req_fallocate_mode(req), (off_t) req->offset,
                                 (off_t) req->len);
                 break;
         }
@@ -122,6 +122,8 @@ static void finish(struct uring_engine *u, struct block_req *req, int res) {
         /* Nothing moved although something was left: the file ends before the size we saw. */
         if (moves && res == 0 && req->moved < req->len)
                 res = -EIO;
+        if (res == -EOPNOTSUPP && (req->op == BLOCK_DISCARD || req->op == BLOCK_ZERO))
+                res = block_req_do_without(req);
         engine_complete(&u->e, req, MIN(res, 0));
 }
 

@@ -123,6 +123,12 @@ int engine_poll_fd(const struct engine *e) {
         return e->poll_fd;
 }
 
+bool engine_is_ready(const struct engine *e) {
+        assert(e);
+
+        return e->finished.first;
+}
+
 unsigned engine_in_flight(const struct engine *e) {
         assert(e);
 

@@ -33,8 +33,13 @@ int engine_start(struct engine *e);
 /* Nothing may be in flight. Any thread, when the engine's own no longer uses it. NULL is fine. Returns NULL. */
 struct engine *engine_free(struct engine *e);
 
-/* Readable when engine_reap() has something to do; -1: never, because every request is over when engine_submit() returns. */
+/* Readable when engine_reap() has something to do, unless engine_is_ready() says so; -1: never, because every request is over when
+ * engine_submit() returns. */
 int engine_poll_fd(const struct engine *e);
+
+/* Something is finished that was started by done() during the last engine_reap(), or could not be given to the kernel by it: the descriptor
+ * does not tell of that. */
+bool engine_is_ready(const struct engine *e);
 
 /* Adds req (req->fd set by the image) to the next batch. */
 void engine_queue(struct engine *e, struct block_req *req);

@@ -120,12 +120,14 @@ static bool query(struct raw *raw, GError **error) {
                         raw->img.serial, sizeof(raw->img.serial), "%llu%llu%llu",
                         (unsigned long long) st.st_dev, (unsigned long long) st.st_rdev,
                         (unsigned long long) st.st_ino);
-        *t = (struct disk_image_topology){ SECTOR, SECTOR, 0, 0, 1 };
+        *t = (struct disk_image_topology){ SECTOR, SECTOR, 0, 0, 1, SECTOR };
         if (S_ISBLK(st.st_mode)) {
                 if (!query_device(raw, error))
                         return false;
         } else if (S_ISREG(st.st_mode)) {
                 raw->img.size = (uint64_t) st.st_size;
+                if (is_block_size((uint64_t) st.st_blksize))
+                        t->discard_align = (uint32_t) st.st_blksize;
         } else {
                 g_set_error_literal(
                                 error, HV_ERROR, HV_ERROR_INVALID,
@@ -136,6 +138,7 @@ static bool query(struct raw *raw, GError **error) {
         if (raw->img.direct)
                 query_direct(raw);
         t->physical_block = MAX(t->physical_block, t->logical_block);
+        t->discard_align = MAX(t->discard_align, t->logical_block);
         raw->img.size -= raw->img.size % t->logical_block;
         return true;
 }

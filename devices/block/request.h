@@ -14,9 +14,9 @@
 enum block_op {
         BLOCK_READ,
         BLOCK_WRITE,
-        BLOCK_FLUSH,   /* what was written before is on stable storage when it is done */
-        BLOCK_DISCARD, /* the range's content may go; reads as zeros on images that can say so */
-        BLOCK_ZERO,    /* the range reads as zeros; stays allocated */
+        BLOCK_FLUSH, /* what was written before is on stable storage when it is done */
+        BLOCK_DISCARD, /* the range's content may go, and on hosts that can't let it go stays; no buffers */
+        BLOCK_ZERO, /* the range reads as zeros; no buffers */
         BLOCK_OP_MAX,
         BLOCK_OP_INVALID = -22,
 };
@@ -26,7 +26,8 @@ enum block_op block_op_from_string(const char *s);
 
 struct block_req {
         enum block_op op;
-        bool dsync; /* a write that is on stable storage when it is done */
+        bool dsync; /* a write that is on stable storage when it is done; not of BLOCK_ZERO */
+        bool unmap; /* BLOCK_ZERO: the range need not stay allocated */
         uint64_t offset, len;
         struct iovec *iov; /* of exactly len bytes; changed meanwhile, as it was again when done */
         unsigned n_iov;    /* at most IOV_MAX */

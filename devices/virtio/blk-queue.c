@@ -86,9 +86,12 @@ static int take_chains(struct vblk_queue *bq) {
         return 0;
 }
 
+/* A request starts one more at most (needs_flush()), so this comes to an end. */
 static void collect(struct vblk_queue *bq) {
         bq->now = vblk_now();
-        (void) engine_reap(bq->engine);
+        do
+                (void) engine_reap(bq->engine);
+        while (engine_is_ready(bq->engine));
 }
 
 static void serve(struct vblk_queue *bq) {

@@ -70,6 +70,19 @@ static void report(struct vblk_queue *bq, const struct vblk_slot *s, int errnum)
         blk->io_error(blk->io_error_opaque, blk->vd.id, block_op_to_string(s->req.op), errnum);
 }
 
+static void begin_flush(struct vblk_slot *s) {
+        s->req.op = BLOCK_FLUSH;
+        s->req.len = 0;
+        s->req.n_iov = 0;
+        disk_image_start(s->queue->blk->image, s->queue->engine, &s->req);
+}
+
+/* What was zeroed is on stable storage when it is answered, for a driver that does not flush. */
+static bool needs_flush(const struct vblk_slot *s) {
+        return s->req.op == BLOCK_ZERO &&
+               !atomic_load_explicit(&s->queue->blk->writeback, memory_order_relaxed);
+}
+
 static void request_done(struct block_req *req, int result) {
         struct vblk_slot *s = (struct vblk_slot *) req;
         struct vblk_queue *bq = s->queue;
@@ -82,6 +95,10 @@ static void request_done(struct block_req *req, int result) {
                 return;
         }
         account(bq, s);
+        if (needs_flush(s)) {
+                begin_flush(s);
+                return;
+        }
         answer(s, VBLK_S_OK, req->op == BLOCK_READ ? (uint32_t) req->len : 0);
 }
 
@@ -153,11 +170,51 @@ static void begin_transfer(struct vblk_slot *s, enum block_op op, uint64_t secto
         disk_image_start(blk->image, s->queue->engine, req);
 }
 
-static void begin_flush(struct vblk_slot *s) {
-        s->req.op = BLOCK_FLUSH;
-        s->req.len = 0;
-        s->req.n_iov = 0;
-        disk_image_start(s->queue->blk->image, s->queue->engine, &s->req);
+/* VBLK_S_OK: it may be done. */
+static enum vblk_status
+check_range(const struct vblk *blk, enum block_op op, const struct vblk_range *range) {
+        uint64_t sector = GUINT64_FROM_LE(range->sector), n = GUINT32_FROM_LE(range->num_sectors),
+                 capacity = blk->image->size / VBLK_SECTOR;
+        uint32_t known = op == BLOCK_ZERO ? VBLK_RANGE_UNMAP : 0;
+
+        if (GUINT32_FROM_LE(range->flags) & ~known)
+                return VBLK_S_UNSUPP;
+        if (n > VBLK_MAX_RANGE || sector > capacity || n > capacity - sector ||
+            blk->image->readonly)
+                return VBLK_S_IOERR;
+        return VBLK_S_OK;
+}
+
+/* Discard and write zeroes: the data is one range (max_discard_seg and max_write_zeroes_seg are 1). */
+static void begin_range(struct vblk_slot *s, enum block_op op) {
+        struct vblk *blk = s->queue->blk;
+        const struct virtq_chain *chain = &s->chain;
+        struct block_req *req = &s->req;
+        enum vblk_status status = VBLK_S_IOERR;
+        struct vblk_range range;
+
+        if (chain->read_len == sizeof(struct vblk_header) + sizeof(range) &&
+            iov_copy_out(chain->iov, chain->n_read, sizeof(struct vblk_header), &range,
+                         sizeof(range)) == sizeof(range))
+                status = check_range(blk, op, &range);
+        if (status != VBLK_S_OK || range.num_sectors == 0) {
+                answer(s, status, 0);
+                return;
+        }
+        req->op = op;
+        req->unmap = GUINT32_FROM_LE(range.flags) & VBLK_RANGE_UNMAP;
+        req->dsync = false;
+        req->offset = GUINT64_FROM_LE(range.sector) * VBLK_SECTOR;
+        req->len = (uint64_t) GUINT32_FROM_LE(range.num_sectors) * VBLK_SECTOR;
+        req->n_iov = 0;
+        disk_image_start(blk->image, s->queue->engine, req);
+}
+
+static void begin_if(struct vblk_slot *s, unsigned feature, enum block_op op) {
+        if (virtio_has(&s->queue->blk->vd, feature))
+                begin_range(s, op);
+        else
+                answer(s, VBLK_S_UNSUPP, 0);
 }
 
 static void answer_id(struct vblk_slot *s) {
@@ -199,6 +256,12 @@ bool vblk_request_begin(struct vblk_slot *s, const char **why) {
                 break;
         case VBLK_T_GET_ID:
                 answer_id(s);
+                break;
+        case VBLK_T_DISCARD:
+                begin_if(s, VBLK_F_DISCARD, BLOCK_DISCARD);
+                break;
+        case VBLK_T_WRITE_ZEROES:
+                begin_if(s, VBLK_F_WRITE_ZEROES, BLOCK_ZERO);
                 break;
         default:
                 answer(s, VBLK_S_UNSUPP, 0);

@@ -20,6 +20,8 @@ enum {
         VBLK_F_TOPOLOGY = 10,
         VBLK_F_CONFIG_WCE = 11,
         VBLK_F_MQ = 12,
+        VBLK_F_DISCARD = 13,
+        VBLK_F_WRITE_ZEROES = 14,
 };
 
 enum vblk_type {
@@ -27,6 +29,8 @@ enum vblk_type {
         VBLK_T_OUT = 1,
         VBLK_T_FLUSH = 4,
         VBLK_T_GET_ID = 8,
+        VBLK_T_DISCARD = 11,
+        VBLK_T_WRITE_ZEROES = 13,
 };
 
 enum vblk_status {
@@ -40,6 +44,15 @@ struct vblk_header {
         uint32_t reserved;
         uint64_t sector;
 };
+
+/* What to discard or to write zeros to. */
+struct vblk_range {
+        uint64_t sector;
+        uint32_t num_sectors;
+        uint32_t flags;
+};
+
+#define VBLK_RANGE_UNMAP 1u
 
 /* Configuration space, up to and with the discard and write-zeroes fields. */
 struct vblk_space {
@@ -63,4 +76,5 @@ struct vblk_space {
 } __attribute__((packed));
 
 _Static_assert(sizeof(struct vblk_header) == 16, "header of virtio 1.2, 5.2.6");
+_Static_assert(sizeof(struct vblk_range) == 16, "segment of virtio 1.2, 5.2.6");
 _Static_assert(sizeof(struct vblk_space) == 60, "layout of virtio 1.2, 5.2.4");

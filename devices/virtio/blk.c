@@ -40,6 +40,12 @@ static void fill_space(const struct vblk *blk, struct vblk_space *space) {
                 .opt_io_size = GUINT32_TO_LE(t->opt_io / t->logical_block),
                 .writeback = atomic_load_explicit(&blk->writeback, memory_order_relaxed),
                 .num_queues = GUINT16_TO_LE(blk->n_queues),
+                .max_discard_sectors = GUINT32_TO_LE(VBLK_MAX_RANGE),
+                .max_discard_seg = GUINT32_TO_LE(1),
+                .discard_sector_alignment = GUINT32_TO_LE(t->discard_align / VBLK_SECTOR),
+                .max_write_zeroes_sectors = GUINT32_TO_LE(VBLK_MAX_RANGE),
+                .max_write_zeroes_seg = GUINT32_TO_LE(1),
+                .write_zeroes_may_unmap = 1,
         };
 }
 
@@ -188,13 +194,18 @@ static struct sums sum_up(struct vblk *blk, enum block_op op) {
 }
 
 static void blk_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
-        struct sums r = sum_up(to_vblk(vd), BLOCK_READ), w = sum_up(to_vblk(vd), BLOCK_WRITE);
+        struct sums r = sum_up(to_vblk(vd), BLOCK_READ), w = sum_up(to_vblk(vd), BLOCK_WRITE),
+                    d = sum_up(to_vblk(vd), BLOCK_DISCARD), z = sum_up(to_vblk(vd), BLOCK_ZERO);
 
         fn(opaque, "read_bytes", r.bytes);
         fn(opaque, "write_bytes", w.bytes);
         fn(opaque, "read_ops", r.ops);
         fn(opaque, "write_ops", w.ops);
         fn(opaque, "flush_ops", sum_up(to_vblk(vd), BLOCK_FLUSH).ops);
+        fn(opaque, "discard_bytes", d.bytes);
+        fn(opaque, "discard_ops", d.ops);
+        fn(opaque, "zero_bytes", z.bytes);
+        fn(opaque, "zero_ops", z.ops);
         fn(opaque, "read_latency_min", r.min_ns / 1000);
         fn(opaque, "read_latency_max", r.max_ns / 1000);
         fn(opaque, "read_latency_avg", r.ops ? r.time_ns / r.ops / 1000 : 0);
@@ -253,6 +264,8 @@ static uint64_t offered(const struct vblk *blk) {
 
         if (blk->image->readonly)
                 bits |= 1ull << VBLK_F_RO;
+        else
+                bits |= 1ull << VBLK_F_DISCARD | 1ull << VBLK_F_WRITE_ZEROES;
         if (blk->n_queues > 1)
                 bits |= 1ull << VBLK_F_MQ;
         return bits;

@@ -8,6 +8,9 @@
 
 #include <stdatomic.h>
 
+/* Sectors that one discard or one writing of zeros takes at most: 1 GiB, so that each is over in foreseeable time. */
+#define VBLK_MAX_RANGE (1u << 21)
+
 /* Between blk.c (the device), blk-queue.c (its threads) and blk-request.c (one request). */
 
 /* Counters of one queue: written by its thread, read by the main thread at any time. */

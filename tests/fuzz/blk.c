@@ -45,6 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 0,
                 1ull << VBLK_F_FLUSH,
                 1ull << VBLK_F_FLUSH | 1ull << VBLK_F_CONFIG_WCE,
+                1ull << VBLK_F_DISCARD | 1ull << VBLK_F_WRITE_ZEROES,
         };
         g_autoptr(GError) error = NULL;
         struct virtq *q;

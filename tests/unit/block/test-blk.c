@@ -144,7 +144,8 @@ static void test_config_space(void) {
 
         g_assert_cmphex(r.vd->device_features, ==,
                         FEATURE(SEG_MAX) | FEATURE(BLK_SIZE) | FEATURE(FLUSH) | FEATURE(TOPOLOGY) |
-                                        FEATURE(CONFIG_WCE) | FEATURE(MQ));
+                                        FEATURE(CONFIG_WCE) | FEATURE(MQ) | FEATURE(DISCARD) |
+                                        FEATURE(WRITE_ZEROES));
         g_assert_cmpuint(r.vd->type, ==, 2);
         g_assert_cmpuint(r.vd->n_queues, ==, 3);
         r.vd->ops->config_read(r.vd, 0, &space, sizeof(space));
