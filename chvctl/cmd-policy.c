@@ -29,25 +29,41 @@ static GVariant *look(Options *options, Bus *bus, ExitStatus *ret_status) {
         return properties;
 }
 
-static ExitStatus show(Options *options, Bus *bus, const char *const *names) {
+/* A property and what it is called in JSON. */
+typedef struct {
+        const char *property, *key;
+} Shown;
+
+static char *plain(GVariant *value) {
+        if (g_variant_is_of_type(value, G_VARIANT_TYPE_BOOLEAN))
+                return g_strdup(g_variant_get_boolean(value) ? "on" : "off");
+        if (g_variant_is_of_type(value, G_VARIANT_TYPE_STRING))
+                return g_variant_dup_string(value, NULL);
+        return g_variant_print(value, /* type_annotate= */ false);
+}
+
+static ExitStatus show(Options *options, Bus *bus, const Shown *shown) {
         ExitStatus status = EXIT_OK;
-        g_autoptr(GVariant) properties = look(options, bus, &status);
+        g_autoptr(GVariant) properties = look(options, bus, &status), whole = NULL;
+        g_auto(GVariantBuilder) dict = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE_VARDICT);
 
-        for (; properties && *names; names++) {
-                g_autoptr(GVariant) value = g_variant_lookup_value(properties, *names, NULL);
-                g_autofree char *text = NULL;
+        if (!properties)
+                return status;
+        g_variant_builder_add_parsed(&dict, "{'name', <%s>}", argument(options, 0));
+        for (; shown->property; shown++) {
+                g_autoptr(GVariant) value =
+                                g_variant_lookup_value(properties, shown->property, NULL);
+                g_autofree char *text = value ? plain(value) : NULL;
 
-                if (!value)
-                        continue;
-                if (g_variant_is_of_type(value, G_VARIANT_TYPE_BOOLEAN))
-                        text = g_strdup(g_variant_get_boolean(value) ? "on" : "off");
-                else if (g_variant_is_of_type(value, G_VARIANT_TYPE_STRING))
-                        text = g_variant_dup_string(value, NULL);
-                else
-                        text = g_variant_print(value, /* type_annotate= */ false);
-                printf("%s: %s\n", *names, text);
+                if (value)
+                        g_variant_builder_add(&dict, "{sv}", shown->key, value);
+                if (value && options->json == JSON_OFF)
+                        printf("%s: %s\n", shown->property, text);
         }
-        return status;
+        whole = g_variant_ref_sink(g_variant_builder_end(&dict));
+        if (options->json != JSON_OFF)
+                output_json(options, whole);
+        return EXIT_OK;
 }
 
 static ExitStatus set(Options *options, Bus *bus, GVariantDict *dict) {
@@ -65,8 +81,12 @@ static ExitStatus set(Options *options, Bus *bus, GVariantDict *dict) {
 }
 
 ExitStatus cmd_autostart(Options *options, Bus *bus) {
-        static const char *const shown[] = { "Autostart", "AutostartOrder", "AutostartDelay",
-                                             NULL };
+        static const Shown shown[] = {
+                { "Autostart", "autostart" },
+                { "AutostartOrder", "order" },
+                { "AutostartDelay", "delay" },
+                { NULL, NULL },
+        };
         g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
         const char *to = argument(options, 1);
 
@@ -86,7 +106,7 @@ ExitStatus cmd_autostart(Options *options, Bus *bus) {
 }
 
 ExitStatus cmd_crash_policy(Options *options, Bus *bus) {
-        static const char *const shown[] = { "CrashPolicy", NULL };
+        static const Shown shown[] = { { "CrashPolicy", "crash_policy" }, { NULL, NULL } };
         g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
         const char *to = argument(options, 1);
 

@@ -114,6 +114,10 @@ static void test_policy_and_name(void) {
         g_assert_cmpstr(out, ==, "Autostart: on\nAutostartOrder: 7\nAutostartDelay: 4\n");
         g_assert_cmpint(chvctl(NULL, "crash-policy", "b"), ==, 0);
         g_assert_cmpstr(out, ==, "CrashPolicy: restart\n");
+        g_assert_cmpint(chvctl(NULL, "--json=short", "autostart", "b"), ==, 0);
+        g_assert_cmpstr(out, ==, "{\"name\":\"b\",\"autostart\":true,\"order\":7,\"delay\":4}\n");
+        g_assert_cmpint(chvctl(NULL, "crash-policy", "b", "--json=short"), ==, 0);
+        g_assert_cmpstr(out, ==, "{\"name\":\"b\",\"crash_policy\":\"restart\"}\n");
         g_assert_cmpint(chvctl(NULL, "dump", "a"), ==, 3);
 }
 
