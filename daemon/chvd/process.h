@@ -28,7 +28,7 @@ typedef struct {
 } ChvdProcessOps;
 
 typedef struct {
-        const char *vm;      /* name of the VM */
+        const char *vm;          /* name of the VM */
         const char *const *argv; /* of chv-vmm, whose path is the first of them; NULL-terminated */
         int channel; /* listening socket, which becomes its standard input; borrowed until started() or chvd_process_free() */
         GVariant *limits; /* a{sv}, what is asked of its unit: systemd's own property names; NULL: nothing */
