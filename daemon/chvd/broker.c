@@ -250,13 +250,15 @@ typedef struct {
 } Opening;
 
 static int open_socket(Opening *opening, const ChvResource *need, GError **error) {
-        Made made = { 0 };
-        int fd = chvd_opener_listen(opening->opener, need, &made.file, opening->cancellable, error);
+        GArray *all = opening->resources->made;
+        ChvdSocketFile file = { 0 };
+        int fd = chvd_opener_listen(opening->opener, need, &file, opening->cancellable, error);
 
         if (fd < 0)
                 return -1;
-        made.path = g_strdup(need->path);
-        (void) g_array_append_val(opening->resources->made, made);
+        g_array_set_size(all, all->len + 1);
+        g_array_index(all, Made, all->len - 1) =
+                        (Made){ .path = g_strdup(need->path), .file = file };
         return fd;
 }
 
