@@ -343,7 +343,7 @@ int chvd_peers_listen(const char *path, GError **error) {
                             sizeof(address.sun_path) - 1);
                 return -1;
         }
-        (void) strcpy(address.sun_path, path);
+        (void) g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         /* Somebody listens there: it is not ours to take. */
         if (fd >= 0 && connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0) {

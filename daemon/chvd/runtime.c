@@ -117,7 +117,7 @@ char **chvd_runtime_list(const char *runtime_dir) {
         while (dir && (name = g_dir_read_name(dir)))
                 g_ptr_array_add(names, g_strdup(name));
         g_ptr_array_add(names, NULL);
-        return (char **) g_ptr_array_free(g_steal_pointer(&names), /* free_segment= */ false);
+        return (char **) g_ptr_array_free(g_steal_pointer(&names), /* free_seg= */ false);
 }
 
 int chvd_runtime_lock(const char *runtime_dir, GError **error) {
