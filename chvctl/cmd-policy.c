@@ -53,12 +53,15 @@ static ExitStatus show(Options *options, Bus *bus, const Shown *shown) {
         for (; shown->property; shown++) {
                 g_autoptr(GVariant) value =
                                 g_variant_lookup_value(properties, shown->property, NULL);
-                g_autofree char *text = value ? plain(value) : NULL;
+                g_autofree char *text = NULL;
 
-                if (value)
-                        g_variant_builder_add(&dict, "{sv}", shown->key, value);
-                if (value && options->json == JSON_OFF)
-                        printf("%s: %s\n", shown->property, text);
+                if (!value)
+                        continue;
+                g_variant_builder_add(&dict, "{sv}", shown->key, value);
+                if (options->json != JSON_OFF)
+                        continue;
+                text = plain(value);
+                printf("%s: %s\n", shown->property, text);
         }
         whole = g_variant_ref_sink(g_variant_builder_end(&dict));
         if (options->json != JSON_OFF)

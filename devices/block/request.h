@@ -26,7 +26,7 @@ enum block_op block_op_from_string(const char *s);
 
 struct block_req {
         enum block_op op;
-        bool dsync; /* a write that is on stable storage when it is done; not of BLOCK_ZERO */
+        bool dsync; /* a write that is on stable storage when it is done; of a BLOCK_ZERO its owner sees to that */
         bool unmap; /* BLOCK_ZERO: the range need not stay allocated */
         uint64_t offset, len;
         struct iovec *iov; /* of exactly len bytes; changed meanwhile, as it was again when done */

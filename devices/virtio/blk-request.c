@@ -79,8 +79,7 @@ static void begin_flush(struct vblk_slot *s) {
 
 /* What was zeroed is on stable storage when it is answered, for a driver that does not flush. */
 static bool needs_flush(const struct vblk_slot *s) {
-        return s->req.op == BLOCK_ZERO &&
-               !atomic_load_explicit(&s->queue->blk->writeback, memory_order_relaxed);
+        return s->req.op == BLOCK_ZERO && s->req.dsync;
 }
 
 static void request_done(struct block_req *req, int result) {
@@ -203,7 +202,8 @@ static void begin_range(struct vblk_slot *s, enum block_op op) {
         }
         req->op = op;
         req->unmap = GUINT32_FROM_LE(range.flags) & VBLK_RANGE_UNMAP;
-        req->dsync = false;
+        req->dsync = op == BLOCK_ZERO &&
+                     !atomic_load_explicit(&blk->writeback, memory_order_relaxed);
         req->offset = GUINT64_FROM_LE(range.sector) * VBLK_SECTOR;
         req->len = (uint64_t) GUINT32_FROM_LE(range.num_sectors) * VBLK_SECTOR;
         req->n_iov = 0;

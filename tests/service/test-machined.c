@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "daemon/chvd/machines.h"
+#include "tests/service/stand-in-bus.h"
 
 #define MACHINE1 "org.freedesktop.machine1"
 #define MACHINE1_PATH "/org/freedesktop/machine1"
@@ -116,29 +117,8 @@ on_call(GDBusConnection *connection,
 static void own_name(Rig *rig) {
         static const GDBusInterfaceVTable vtable = { .method_call = on_call };
         static const char *const paths[] = { MACHINE1_PATH, OBJECT };
-        g_autoptr(GDBusNodeInfo) node = g_dbus_node_info_new_for_xml(xml, NULL);
-        g_autoptr(GError) error = NULL;
-        g_autoptr(GVariant) reply = NULL;
 
-        for (unsigned i = 0; i < 2; i++) {
-                (void) g_dbus_connection_register_object(
-                                rig->theirs, paths[i], node->interfaces[i], &vtable, rig, NULL,
-                                &error);
-                g_assert_no_error(error);
-        }
-        reply = g_dbus_connection_call_sync(
-                        rig->theirs, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                        "org.freedesktop.DBus", "RequestName", g_variant_new("(su)", MACHINE1, 0),
-                        NULL, 0, -1, NULL, &error);
-        g_assert_no_error(error);
-}
-
-static GDBusConnection *connect_to(Rig *rig) {
-        return g_dbus_connection_new_for_address_sync(
-                        g_test_dbus_get_bus_address(rig->daemon),
-                        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
-                                        G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
-                        NULL, NULL, NULL);
+        stand_in_serve(rig->theirs, MACHINE1, xml, paths, &vtable, rig);
 }
 
 static Rig *rig_new_without(void) {
@@ -146,8 +126,8 @@ static Rig *rig_new_without(void) {
 
         rig->daemon = g_test_dbus_new(G_TEST_DBUS_NONE);
         g_test_dbus_up(rig->daemon);
-        rig->ours = connect_to(rig);
-        rig->theirs = connect_to(rig);
+        rig->ours = stand_in_connect(rig->daemon);
+        rig->theirs = stand_in_connect(rig->daemon);
         rig->calls = g_string_new(NULL);
         rig->leader = PID;
         rig->unit = UNIT;

@@ -18,6 +18,7 @@
 #include "daemon/chvd/units.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
+#include "tests/service/stand-in-bus.h"
 
 #define UNIT "chv-web-1.service"
 #define UNIT_PATH CHVD_UNITS_PATH "/unit/chv_2dweb_2d1_2eservice"
@@ -162,30 +163,9 @@ on_call(GDBusConnection *connection,
 
 static void export(Rig *rig) {
         static const GDBusInterfaceVTable vtable = { .method_call = on_call };
-        g_autoptr(GDBusNodeInfo) node = g_dbus_node_info_new_for_xml(xml, NULL);
-        g_autoptr(GError) error = NULL;
-        g_autoptr(GVariant) reply = NULL;
+        static const char *const paths[] = { CHVD_UNITS_PATH, UNIT_PATH };
 
-        (void) g_dbus_connection_register_object(
-                        rig->theirs, CHVD_UNITS_PATH, node->interfaces[0], &vtable, rig, NULL,
-                        &error);
-        g_assert_no_error(error);
-        (void) g_dbus_connection_register_object(
-                        rig->theirs, UNIT_PATH, node->interfaces[1], &vtable, rig, NULL, &error);
-        g_assert_no_error(error);
-        reply = g_dbus_connection_call_sync(
-                        rig->theirs, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                        "org.freedesktop.DBus", "RequestName",
-                        g_variant_new("(su)", CHVD_UNITS_BUS_NAME, 0), NULL, 0, -1, NULL, &error);
-        g_assert_no_error(error);
-}
-
-static GDBusConnection *connect_to(Rig *rig) {
-        return g_dbus_connection_new_for_address_sync(
-                        g_test_dbus_get_bus_address(rig->daemon),
-                        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
-                                        G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
-                        NULL, NULL, NULL);
+        stand_in_serve(rig->theirs, CHVD_UNITS_BUS_NAME, xml, paths, &vtable, rig);
 }
 
 static Rig *rig_new(void) {
@@ -193,8 +173,8 @@ static Rig *rig_new(void) {
 
         rig->daemon = g_test_dbus_new(G_TEST_DBUS_NONE);
         g_test_dbus_up(rig->daemon);
-        rig->ours = connect_to(rig);
-        rig->theirs = connect_to(rig);
+        rig->ours = stand_in_connect(rig->daemon);
+        rig->theirs = stand_in_connect(rig->daemon);
         rig->calls = g_string_new(NULL);
         rig->job_result = "done";
         rig->active_state = "active";
