@@ -49,6 +49,8 @@ struct virtio_blk_config {
         const struct virtio_queue_affinity *affinity;
         size_t n_affinity;
         bool no_io_uring;
+        struct throttle_config limits;
+        struct throttle *group; /* shared, in place of limits; outlives the device */
         struct io_thread_hook hook;
         /* An I/O error other than the guest's own fault; any thread. May be NULL. */
         void (*io_error)(void *opaque, const char *id, const char *operation, int errnum);
@@ -66,6 +68,7 @@ struct virtio_net_config {
         uint8_t mac[6];
         uint16_t mtu; /* 0: not offered */
         bool offload_tso, offload_ufo, offload_csum;
+        struct throttle_config limits; /* of each direction, over all pairs */
         struct io_thread_hook hook;
 };
 

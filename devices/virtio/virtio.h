@@ -3,6 +3,7 @@
 #pragma once
 
 #include "devices/device.h"
+#include "devices/throttle.h"
 #include "devices/virtio/virtq.h"
 
 /*
@@ -40,6 +41,11 @@ struct virtio_dev_ops {
          * by the machine's resume. */
         GVariant *(*save)(struct virtio_dev *vd);
         bool (*restore)(struct virtio_dev *vd, GVariant *state, GError **error);
+
+        /* New limits for the device's throttles, while it serves or not. NULL: a throttle that it shares with others has been
+         * changed already. What waits is tried again at once. Main thread. Negative errno when there is no room for timers.
+         * The op is NULL for a device without limits. */
+        int (*set_throttle)(struct virtio_dev *vd, const struct throttle_config *config);
 
         void (*counters)(
                         struct virtio_dev *vd,
