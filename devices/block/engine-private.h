@@ -25,6 +25,7 @@ struct engine {
         unsigned in_flight;
         struct block_req_list finished; /* result is known, done() not called */
         void *bounce;                   /* BOUNCE_SIZE bytes; untouched pages cost nothing */
+        struct engine_posts *posts;     /* NULL: no other thread finishes requests */
 };
 
 void block_req_list_append(struct block_req_list *list, struct block_req *req);
@@ -47,6 +48,12 @@ int block_req_fallocate_mode(const struct block_req *req);
 
 /* The host can't do the BLOCK_DISCARD or BLOCK_ZERO the short way: does it by blocking system calls. 0 or negative errno. */
 int block_req_do_without(struct block_req *req);
+
+/* engine-post.c: what other threads have finished goes to the finished list; waits for that or for the engine's own, and says false
+ * without doing so if no other thread has a request. */
+void engine_take_posted(struct engine *e);
+bool engine_wait_posted(struct engine *e, int timeout_ms);
+void engine_posts_free(struct engine_posts *p);
 
 struct engine *engine_uring_new(unsigned depth, int fd, GError **error);
 struct engine *engine_sync_new(void);

@@ -111,6 +111,7 @@ struct engine *engine_free(struct engine *e) {
         if (!e)
                 return NULL;
         assert(e->in_flight == 0);
+        engine_posts_free(e->posts);
         if (e->bounce)
                 (void) munmap(e->bounce, BOUNCE_SIZE);
         e->ops->free(e);
@@ -254,6 +255,8 @@ unsigned engine_reap(struct engine *e) {
         /* Only what is finished now: done() may start requests that finish at once, and the caller bounds its
          * work by calls. */
         e->ops->collect(e, /* timeout_ms= */ 0);
+        if (e->posts)
+                engine_take_posted(e);
         for (struct block_req *last = e->finished.last; last; n++) {
                 bool end = e->finished.first == last;
 
@@ -288,7 +291,7 @@ int engine_drain(struct engine *e, int timeout_ms) {
                         return 0;
                 if (left == 0)
                         return -ETIMEDOUT;
-                if (!e->finished.first)
+                if (!e->finished.first && !engine_wait_posted(e, left))
                         e->ops->collect(e, left);
         }
 }

@@ -51,6 +51,19 @@ void engine_queue_bounced(struct engine *e, struct block_req *req);
 /* Fails req without doing it. */
 void engine_fail(struct engine *e, struct block_req *req, int error);
 
+/* Requests may be finished by other threads, too. Before the engine's own thread watches it. 0 or negative errno. */
+int engine_accept_posts(struct engine *e);
+
+/* Readable when other threads have finished something: engine_clear_posts(), then engine_reap(). -1: they may not. */
+int engine_post_fd(const struct engine *e);
+void engine_clear_posts(struct engine *e);
+
+/* req is somebody else's from now on, and counts as in flight until engine_post(). On the engine's thread. */
+void engine_defer(struct engine *e, struct block_req *req);
+
+/* Ends a deferred req with 0 or negative errno. Any thread; once, and then neither req nor e is touched any more. */
+void engine_post(struct engine *e, struct block_req *req, int result);
+
 /* Starts what was queued, with one system call. Never fails: what the kernel refuses to take is done synchronously. */
 void engine_submit(struct engine *e);
 

@@ -139,18 +139,30 @@ static void on_finished(struct io_watch *w, uint32_t events) {
                 virtio_queue_flush(&bq->blk->vd, bq->q);
 }
 
+static void on_posted(struct io_watch *w, uint32_t events) {
+        struct vblk_queue *bq = w->opaque;
+
+        engine_clear_posts(bq->engine);
+        on_finished(w, events);
+}
+
 static int watch(struct vblk_queue *bq) {
-        int r;
+        struct io_watch *all[] = { &bq->kick, &bq->finished, &bq->posted };
 
         bq->kick = (struct io_watch){ bq->q->kick_fd, on_kick, bq };
         bq->finished = (struct io_watch){ engine_poll_fd(bq->engine), on_finished, bq };
-        r = iothread_watch(bq->thread, &bq->kick, EPOLLIN);
-        if (r < 0 || bq->finished.fd < 0)
-                return r;
-        r = iothread_watch(bq->thread, &bq->finished, EPOLLIN);
-        if (r < 0)
-                iothread_unwatch(bq->thread, &bq->kick);
-        return r;
+        bq->posted = (struct io_watch){ engine_post_fd(bq->engine), on_posted, bq };
+        for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
+                int r = all[i]->fd < 0 ? 0 : iothread_watch(bq->thread, all[i], EPOLLIN);
+
+                if (r < 0) {
+                        while (i-- > 0)
+                                if (all[i]->fd >= 0)
+                                        iothread_unwatch(bq->thread, all[i]);
+                        return r;
+                }
+        }
+        return 0;
 }
 
 static void unwatch(struct vblk_queue *bq) {
@@ -159,6 +171,8 @@ static void unwatch(struct vblk_queue *bq) {
                 iothread_unwatch(bq->thread, &bq->kick);
         if (bq->finished.fd >= 0)
                 iothread_unwatch(bq->thread, &bq->finished);
+        if (bq->posted.fd >= 0)
+                iothread_unwatch(bq->thread, &bq->posted);
 }
 
 static int start_here(void *opaque) {

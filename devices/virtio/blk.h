@@ -36,7 +36,7 @@ struct vblk_queue {
         struct virtq *q;
         iothread *thread;
         struct engine *engine;
-        struct io_watch kick, finished;
+        struct io_watch kick, finished, posted;
 
         /* Of the queue's thread. */
         bool serving;

@@ -4,7 +4,7 @@
 /*
  * Proves of both I/O engines: errors of the host come back as what they are (bad descriptors, full file systems, files that were
  * cut), nothing is lost or done twice, random operations leave the file as a model of it in memory, requests can be started from
- * done(), draining ends at its time limit, and a host that forbids io_uring gets the synchronous engine.
+ * done() and ended by other threads, draining ends at its time limit, and a host that forbids io_uring gets the synchronous engine.
  */
 
 #include "devices/block/engine-private.h"
@@ -352,6 +352,93 @@ static void test_refused_by_kernel(void) {
         engine_free(e);
 }
 
+struct poster {
+        GAsyncQueue *work; /* struct test_req */
+        struct engine *e;
+};
+
+static void *post_some(void *opaque) {
+        struct poster *p = opaque;
+        struct test_req *t;
+
+        while ((t = g_async_queue_pop(p->work))->req.len > 0)
+                engine_post(p->e, &t->req, -(int) t->req.len);
+        return NULL;
+}
+
+/* Other threads end requests while the engine moves bytes for others: each ends once, with the result it was given. */
+static void test_posts(gconstpointer kind) {
+        autofd fd = test_file_new(4096, O_RDWR);
+        struct engine *e = test_engine_new(GPOINTER_TO_INT(kind), 64, fd);
+        struct poster p = { g_async_queue_new(), e };
+        static struct test_req t[64], end[2];
+        GThread *threads[2];
+        char buf[512];
+
+        if (!e) {
+                g_async_queue_unref(p.work);
+                return;
+        }
+        g_assert_cmpint(engine_post_fd(e), ==, -1);
+        g_assert_cmpint(engine_accept_posts(e), ==, 0);
+        g_assert_cmpint(engine_post_fd(e), >=, 0);
+        for (unsigned i = 0; i < 2; i++)
+                threads[i] = g_thread_new("poster", post_some, &p);
+        for (unsigned round = 0; round < 200; round++) {
+                for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+                        test_req_init(&t[i], BLOCK_READ, 0, buf, i % 4 ? i : sizeof(buf));
+                        t[i].req.fd = fd;
+                        if (i % 4 == 0) {
+                                engine_queue(e, &t[i].req);
+                                continue;
+                        }
+                        engine_defer(e, &t[i].req);
+                        g_async_queue_push(p.work, &t[i]);
+                }
+                g_assert_cmpint(engine_drain(e, -1), ==, 0);
+                for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+                        g_assert_cmpuint(t[i].done, ==, 1);
+                        g_assert_cmpint(t[i].result, ==, i % 4 ? -(int) i : 0);
+                }
+        }
+        for (unsigned i = 0; i < 2; i++) {
+                test_req_init(&end[i], BLOCK_READ, 0, NULL, 0);
+                g_async_queue_push(p.work, &end[i]);
+        }
+        for (unsigned i = 0; i < 2; i++)
+                (void) g_thread_join(threads[i]);
+        engine_free(e);
+        g_async_queue_unref(p.work);
+}
+
+/* A drain waits for what others have, to its limit; a sleeper on the descriptor is woken by the first post. */
+static void test_post_wakes(gconstpointer kind) {
+        struct engine *e = test_engine_new(GPOINTER_TO_INT(kind), 4, -1);
+        struct test_req t[2];
+        struct pollfd fd = { .events = POLLIN };
+
+        if (!e)
+                return;
+        g_assert_cmpint(engine_accept_posts(e), ==, 0);
+        fd.fd = engine_post_fd(e);
+        for (unsigned i = 0; i < 2; i++) {
+                test_req_init(&t[i], BLOCK_FLUSH, 0, NULL, 0);
+                engine_defer(e, &t[i].req);
+        }
+        g_assert_cmpint(engine_drain(e, 10), ==, -ETIMEDOUT);
+        g_assert_cmpint(poll(&fd, 1, 0), ==, 0);
+        engine_post(e, &t[0].req, -ENOSPC);
+        engine_post(e, &t[1].req, 0);
+        g_assert_cmpint(poll(&fd, 1, 0), ==, 1);
+        engine_clear_posts(e);
+        g_assert_cmpint(poll(&fd, 1, 0), ==, 0);
+        g_assert_cmpuint(engine_reap(e), ==, 2);
+        g_assert_cmpint(t[0].result, ==, -ENOSPC);
+        g_assert_cmpint(t[1].result, ==, 0);
+        g_assert_cmpuint(engine_in_flight(e), ==, 0);
+        engine_free(e);
+}
+
 static void *forbidden_thread(void *fd) {
         scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
         g_autoptr(GError) error = NULL;
@@ -431,6 +518,8 @@ int main(int argc, char **argv) {
         add_for_both("random", test_random);
         add_for_both("restart-from-done", test_restart_from_done);
         add_for_both("more-than-depth", test_more_than_depth);
+        add_for_both("posts", test_posts);
+        add_for_both("post-wakes", test_post_wakes);
         g_test_add_func("/engine/advance", test_advance);
         g_test_add_func("/engine/drain-limit", test_drain_limit);
         g_test_add_func("/engine/poll-fd", test_poll_fd);
