@@ -93,6 +93,9 @@ struct image_format {
         /* The first n bytes of a file (all, or IMAGE_PROBE_LEN of them) are this format's. NULL: never probed. */
         bool (*probe)(const uint8_t *head, size_t n);
 
+        /* The same for the last IMAGE_TAIL_LEN bytes, of formats that sign there. May be NULL. */
+        bool (*probe_tail)(const uint8_t *tail);
+
         /* Does not take file over. The new image's file and backing are filled in by image_open(). */
         struct image *(*open)(
                         struct image_file *file, const struct image_open *how, GError **error);
@@ -170,6 +173,7 @@ extern const struct image_format *const image_formats[]; /* ends with NULL */
 const struct image_format *image_format_by_name(const char *name);
 
 #define IMAGE_PROBE_LEN 4096u
+#define IMAGE_TAIL_LEN 512u
 
 /* The format that a file's first bytes, or its last ones for VHD, have the signature of; raw if there is none. A guess for raw: a guest that may
  * write its first sector can make it another one, so who trusts it must refuse that. */
