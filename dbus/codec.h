@@ -23,3 +23,9 @@ bool chv_section_apply(
                 GError **error);
 /* Always false: says whether the key is unknown or not supported yet. */
 bool chv_refuse_key(const char *key, const char *later, GError **error);
+
+/* The reference's "rate_limiter_config", an object with an object for each bucket, as values of the rows bw_size … of a section
+ * that has them. False without an error: the section has none. */
+bool chv_limiter_expand(
+                const ChvSection *section, GVariant *dict, GVariant **values, GError **error);
+#define CHV_LIMITER_KEY "rate_limiter_config"

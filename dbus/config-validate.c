@@ -90,6 +90,70 @@ static bool check_memory(const ChvMemoryConfig *memory, uint8_t phys_bits, GErro
 }
 
 static bool
+check_rate_limit(const ChvRateLimit *limit, const char *where, const char *prefix, GError **error) {
+        const char *given = limit->size > 0             ? "size"
+                            : limit->one_time_burst > 0 ? "one_time_burst"
+                                                        : "refill_time";
+        const char *missing = limit->size == 0          ? "size"
+                              : limit->refill_time == 0 ? "refill_time"
+                                                        : NULL;
+
+        if (!missing || (limit->size | limit->one_time_burst | limit->refill_time) == 0)
+                return true;
+        return chv_invalid(error, "%s.%s_%s: needs %s_%s", where, prefix, given, prefix, missing);
+}
+
+bool chv_limiter_validate(const ChvRateLimiter *limiter, const char *where, GError **error) {
+        return check_rate_limit(&limiter->bw, where, "bw", error) &&
+               check_rate_limit(&limiter->ops, where, "ops", error);
+}
+
+static bool check_groups(const ChvConfig *config, GError **error) {
+        for (size_t i = 0; i < config->n_rate_limit_groups; i++) {
+                const ChvRateLimitGroup *group = &config->rate_limit_groups[i];
+                g_autofree char *where =
+                                g_strdup_printf("rate_limit_groups[%" G_GSIZE_FORMAT "]", i);
+
+                if (!group->id)
+                        return chv_invalid(error, "%s.id: is missing", where);
+                if (!chv_limiter_validate(&group->limiter, where, error))
+                        return false;
+                if (group->limiter.bw.size == 0 && group->limiter.ops.size == 0)
+                        return chv_invalid(
+                                        error, "%s: neither bw_size nor ops_size is given", where);
+                if (chv_config_rate_limit_group(config, group->id) != group) {
+                        g_autofree char *quoted = chv_quote_text(group->id);
+
+                        return chv_invalid(
+                                        error, "%s.id: %s is the name of a group already", where,
+                                        quoted);
+                }
+        }
+        return true;
+}
+
+static bool check_disk_limits(
+                const ChvConfig *config,
+                const ChvDiskConfig *disk,
+                const char *where,
+                GError **error) {
+        g_autofree char *quoted = NULL;
+
+        if (!chv_limiter_validate(&disk->limiter, where, error))
+                return false;
+        if (!disk->rate_limit_group)
+                return true;
+        if (disk->limiter.bw.size > 0 || disk->limiter.ops.size > 0)
+                return chv_invalid(
+                                error, "%s.rate_limit_group: excludes limits of the disk's own",
+                                where);
+        if (chv_config_rate_limit_group(config, disk->rate_limit_group))
+                return true;
+        quoted = chv_quote_text(disk->rate_limit_group);
+        return chv_invalid(error, "%s.rate_limit_group: there is no group %s", where, quoted);
+}
+
+static bool
 check_disk(const ChvDiskConfig *disk, uint32_t vcpus, const char *where, GError **error) {
         if (!disk->path)
                 return chv_invalid(error, "%s.path: is missing", where);
@@ -215,7 +279,8 @@ static bool check_net(const ChvNetConfig *net, uint32_t vcpus, const char *where
                 return chv_invalid(
                                 error, "%s.%s: needs offload_csum", where,
                                 net->offload_tso ? "offload_tso" : "offload_ufo");
-        return check_address(net, where, error) && check_mac(net->mac, where, "mac", error) &&
+        return chv_limiter_validate(&net->limiter, where, error) &&
+               check_address(net, where, error) && check_mac(net->mac, where, "mac", error) &&
                check_mac(net->host_mac, where, "host_mac", error);
 }
 
@@ -262,6 +327,13 @@ check_paths(const ChvSection *section, const void *element, const char *where, G
                 }
         }
         return true;
+}
+
+const ChvRateLimitGroup *chv_config_rate_limit_group(const ChvConfig *config, const char *id) {
+        for (size_t i = 0; i < config->n_rate_limit_groups; i++)
+                if (g_strcmp0(config->rate_limit_groups[i].id, id) == 0)
+                        return &config->rate_limit_groups[i];
+        return NULL;
 }
 
 typedef struct {
@@ -325,8 +397,9 @@ check_slot(Devices *devices, const ChvPciCommon *pci, const char *where, GError 
 /* The device's place on PCI, when elements of the section have one. */
 static const ChvPciCommon *
 element_pci(const ChvSection *section, const void *element, const char **ret_fixed) {
-        for (size_t i = 0; i < section->n_options; i++)
-                if (strcmp(section->options[i].key, "id") == 0) {
+        for (size_t i = 0; i + 1 < section->n_options; i++)
+                if (strcmp(section->options[i].key, "id") == 0 &&
+                    strcmp(section->options[i + 1].key, "pci_segment") == 0) {
                         *ret_fixed = section->options[i].fallback;
                         return (const void *) ((const char *) element + section->options[i].offset - offsetof(ChvPciCommon, id));
                 }
@@ -366,7 +439,8 @@ static bool check_devices(const ChvConfig *config, GError **error) {
         for (size_t i = 0; i < config->n_disks; i++) {
                 g_autofree char *where = g_strdup_printf("disks[%" G_GSIZE_FORMAT "]", i);
 
-                if (!check_disk(&config->disks[i], config->cpus.boot_vcpus, where, error))
+                if (!check_disk(&config->disks[i], config->cpus.boot_vcpus, where, error) ||
+                    !check_disk_limits(config, &config->disks[i], where, error))
                         return false;
         }
         for (size_t i = 0; i < config->n_net; i++) {
@@ -381,7 +455,8 @@ static bool check_devices(const ChvConfig *config, GError **error) {
 bool chv_config_validate(const ChvConfig *config, GError **error) {
         if (!check_payload(&config->payload, error) || !check_cpus(&config->cpus, error) ||
             !check_memory(&config->memory, config->cpus.max_phys_bits, error) ||
-            !check_consoles(config, error) || !check_devices(config, error))
+            !check_consoles(config, error) || !check_groups(config, error) ||
+            !check_devices(config, error))
                 return false;
         if (config->platform.uuid && !g_uuid_string_is_valid(config->platform.uuid)) {
                 g_autofree char *quoted = chv_quote_text(config->platform.uuid);

@@ -138,12 +138,21 @@ collect_values(const ChvSection *section, GVariant *dict, GVariant **values, GEr
                 g_autoptr(GVariant) key = g_variant_get_child_value(entry, 0);
                 g_autoptr(GVariant) boxed = g_variant_get_child_value(entry, 1);
                 g_autoptr(GVariant) value = chv_variant_unbox(boxed);
+                g_autoptr(GError) limits = NULL;
                 const char *name = g_variant_get_string(key, NULL);
                 const ChvOption *option = chv_section_option(section, name, /* cli= */ false);
                 size_t row = option ? (size_t) (option - section->options) : 0;
 
                 if (!option && chv_word_in(section->later, name) && says_off(value))
                         continue;
+                if (strcmp(name, CHV_LIMITER_KEY) == 0) {
+                        if (chv_limiter_expand(section, value, values, &limits))
+                                continue;
+                        if (limits) {
+                                g_propagate_error(error, g_steal_pointer(&limits));
+                                return false;
+                        }
+                }
                 if (!option)
                         return chv_refuse_key(name, section->later, error);
                 if (values[row])

@@ -65,6 +65,21 @@ typedef struct {
         int16_t pci_device_id; /* slot; -1: automatic */
 } ChvPciCommon;
 
+/* What a device may do in time (reference 1.6); sizes of 0: no limit. */
+typedef struct {
+        uint64_t size, one_time_burst; /* bytes or operations */
+        uint64_t refill_time;          /* ms */
+} ChvRateLimit;
+
+typedef struct {
+        ChvRateLimit bw, ops;
+} ChvRateLimiter;
+
+typedef struct {
+        char *id;
+        ChvRateLimiter limiter;
+} ChvRateLimitGroup;
+
 typedef struct {
         uint16_t queue_index;
         uint16_t *host_cpus;
@@ -81,6 +96,8 @@ typedef struct {
         char *serial;
         ChvQueueAffinity *queue_affinity;
         size_t n_queue_affinity;
+        char *rate_limit_group; /* in place of limiter */
+        ChvRateLimiter limiter;
         char *image_type; /* "raw" or NULL: raw only in this version */
 } ChvDiskConfig;
 
@@ -94,6 +111,7 @@ typedef struct {
         uint16_t num_queues;                         /* RX + TX: 2 */
         uint16_t queue_size;                         /* 256 */
         bool offload_tso, offload_ufo, offload_csum; /* true */
+        ChvRateLimiter limiter;                      /* of each direction */
 } ChvNetConfig;
 
 typedef struct {
@@ -120,6 +138,8 @@ typedef struct {
         ChvCpusConfig cpus;
         ChvMemoryConfig memory;
         ChvPayloadConfig payload;
+        ChvRateLimitGroup *rate_limit_groups;
+        size_t n_rate_limit_groups;
         ChvDiskConfig *disks;
         size_t n_disks;
         ChvNetConfig *net;
@@ -161,6 +181,12 @@ void chv_config_resolve_paths(ChvConfig *config, const char *directory);
 
 /* Rules across options (reference 1.15). */
 bool chv_config_validate(const ChvConfig *config, GError **error);
+
+/* Whether each bucket has what it needs; where is for the message: "net[0]". */
+bool chv_limiter_validate(const ChvRateLimiter *limiter, const char *where, GError **error);
+
+/* NULL: there is none. */
+const ChvRateLimitGroup *chv_config_rate_limit_group(const ChvConfig *config, const char *id);
 
 /* Resources: what has to be opened for a configuration, by whom and how. */
 typedef enum {

@@ -170,6 +170,45 @@ static const ChvOption payload[] = {
                 .offset = offsetof(type_, member_.pci_device_id)                                   \
         }
 
+/* A day: longer is a mistake. */
+#define REFILL_MAX 86400000
+
+/* The rows of one token bucket; what is the other is in JSON also read from the reference's nested object (config-limiter.c). */
+#define RATE_LIMIT(prefix_, member_, type_, size_type_, unit_, doc_)                               \
+        { .key = prefix_ "_size",                                                                  \
+          .type = size_type_,                                                                      \
+          .min = 0,                                                                                \
+          .max = TIB(1024),                                                                        \
+          .unit = unit_,                                                                           \
+          .doc = doc_ " that may be done within " prefix_ "_refill_time",                          \
+          .offset = offsetof(type_, member_.size) },                                               \
+                        { .key = prefix_ "_one_time_burst",                                        \
+                          .type = size_type_,                                                      \
+                          .min = 0,                                                                \
+                          .max = TIB(1024),                                                        \
+                          .unit = unit_,                                                           \
+                          .doc = doc_ " that may be done at once, before all limits",              \
+                          .offset = offsetof(type_, member_.one_time_burst) },                     \
+        {                                                                                          \
+                .key = prefix_ "_refill_time", .type = CHV_OPT_U64, .min = 0, .max = REFILL_MAX,   \
+                .unit = "ms", .doc = "time in which " prefix_ "_size is available again",          \
+                .offset = offsetof(type_, member_.refill_time)                                     \
+        }
+
+#define RATE_LIMITER(type_)                                                                        \
+        RATE_LIMIT("bw", limiter.bw, type_, CHV_OPT_SIZE, "bytes", "bytes"),                       \
+                        RATE_LIMIT("ops", limiter.ops, type_, CHV_OPT_U64, NULL, "operations")
+
+static const ChvOption rate_limit_groups[] = {
+        { .key = "id",
+          .type = CHV_OPT_STRING,
+          .min = 1,
+          .max = 64,
+          .doc = "name of the group, for rate_limit_group of disks",
+          .offset = offsetof(ChvRateLimitGroup, id) },
+        RATE_LIMITER(ChvRateLimitGroup),
+};
+
 static const ChvOption disks[] = {
         { .key = "path",
           .type = CHV_OPT_PATH,
@@ -218,6 +257,13 @@ static const ChvOption disks[] = {
           .type = CHV_OPT_QUEUE_AFFINITY,
           .doc = "host CPUs that the thread of each queue may run on",
           .offset = offsetof(ChvDiskConfig, queue_affinity) },
+        { .key = "rate_limit_group",
+          .type = CHV_OPT_STRING,
+          .min = 1,
+          .max = 64,
+          .doc = "group whose limits the disk shares with others",
+          .offset = offsetof(ChvDiskConfig, rate_limit_group) },
+        RATE_LIMITER(ChvDiskConfig),
         { .key = "image_type",
           .type = CHV_OPT_STRING,
           .choices = "raw",
@@ -302,6 +348,7 @@ static const ChvOption net[] = {
           .fallback = "on",
           .doc = "offer checksum offload",
           .offset = offsetof(ChvNetConfig, offload_csum) },
+        RATE_LIMITER(ChvNetConfig),
         PCI_COMMON(ChvNetConfig, pci, NULL),
 };
 
@@ -409,14 +456,18 @@ static const ChvSection sections[] = {
           SECTION(payload, ChvPayloadConfig),
           .later = "igvm host_data fw_cfg_config",
           .offset = offsetof(ChvConfig, payload) },
+        { .key = "rate_limit_groups",
+          .cli = "rate-limit-group",
+          .list = true,
+          .doc = "limits that several disks share",
+          SECTION(rate_limit_groups, ChvRateLimitGroup),
+          .offset = offsetof(ChvConfig, rate_limit_groups) },
         { .key = "disks",
           .cli = "disk",
           .list = true,
           .doc = "a virtio disk",
           SECTION(disks, ChvDiskConfig),
-          .later = "iommu vhost_user vhost_socket socket rate_limit_group rate_limiter_config "
-                   "bw_size "
-                   "bw_one_time_burst bw_refill_time ops_size ops_one_time_burst ops_refill_time "
+          .later = "iommu vhost_user vhost_socket socket "
                    "disable_aio _disable_aio backing_files sparse lock_granularity",
           .offset = offsetof(ChvConfig, disks) },
         { .key = "net",
@@ -424,9 +475,7 @@ static const ChvSection sections[] = {
           .list = true,
           .doc = "a virtio network interface",
           SECTION(net, ChvNetConfig),
-          .later = "iommu vhost_user vhost_socket socket vhost_mode fds fd rate_limiter_config "
-                   "bw_size "
-                   "bw_one_time_burst bw_refill_time ops_size ops_one_time_burst ops_refill_time",
+          .later = "iommu vhost_user vhost_socket socket vhost_mode fds fd",
           .offset = offsetof(ChvConfig, net) },
         { .key = "rng",
           .cli = "rng",
@@ -476,7 +525,7 @@ const ChvSection *chv_schema_section(const char *key_or_cli) {
 }
 
 const char *chv_schema_later(void) {
-        return "rate_limit_groups rtc balloon fs generic_vhost_user pmem devices user_devices vdpa "
+        return "rtc balloon fs generic_vhost_user pmem devices user_devices vdpa "
                "vsock tpm pvpanic "
                "watchdog iommu numa pci_segments landlock_enable landlock_rules gdb ivshmem "
                "pvmemcontrol";

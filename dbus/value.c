@@ -314,13 +314,12 @@ static bool set_console_path(
         return set_string(option, element, value, arena, error);
 }
 
-/* A dictionary of known keys only, each at most once, into found[] (NULL where not given). */
-static bool
-read_keys(GVariant *value,
-          const char *const *keys,
-          size_t n_keys,
-          GVariant **found,
-          GError **error) {
+bool chv_variant_read_keys(
+                GVariant *value,
+                const char *const *keys,
+                size_t n_keys,
+                GVariant **found,
+                GError **error) {
         if (!g_variant_is_of_type(value, G_VARIANT_TYPE("a{s*}")))
                 return wrong_type("an object", error);
         for (size_t i = 0; i < g_variant_n_children(value); i++) {
@@ -348,7 +347,7 @@ static void clear_found(GVariant **found, size_t n) {
 static bool set_topology(const ChvOption *option, void *element, GVariant *value, GError **error) {
         GVariant *found[G_N_ELEMENTS(topology_keys)] = { NULL };
         uint16_t *numbers = FIELD(uint16_t, element, option);
-        bool good = read_keys(value, topology_keys, G_N_ELEMENTS(found), found, error);
+        bool good = chv_variant_read_keys(value, topology_keys, G_N_ELEMENTS(found), found, error);
 
         for (size_t i = 0; good && i < G_N_ELEMENTS(found); i++) {
                 uint64_t number = 0;
@@ -369,7 +368,7 @@ static bool set_topology(const ChvOption *option, void *element, GVariant *value
 static bool set_features(const ChvOption *option, void *element, GVariant *value, GError **error) {
         static const char *const keys[] = { "amx" };
         GVariant *found[G_N_ELEMENTS(keys)] = { NULL };
-        bool good = read_keys(value, keys, G_N_ELEMENTS(keys), found, error);
+        bool good = chv_variant_read_keys(value, keys, G_N_ELEMENTS(keys), found, error);
 
         if (good && found[0]) {
                 good = g_variant_is_of_type(found[0], G_VARIANT_TYPE_BOOLEAN);
@@ -415,7 +414,7 @@ read_pin(GVariant *value, const char *key, ChvArena *arena, ChvCpuAffinity *ret,
         const char *const keys[] = { key, "host_cpus" };
         GVariant *found[2] = { NULL };
         uint64_t index = 0;
-        bool good = read_keys(value, keys, 2, found, error);
+        bool good = chv_variant_read_keys(value, keys, 2, found, error);
 
         for (int i = 0; good && i < 2; i++) {
                 if (!found[i])

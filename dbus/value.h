@@ -31,6 +31,14 @@ bool chv_word_in(const char *words, const char *word);
 
 /* Peels variants off a value: never floating; the caller's. */
 GVariant *chv_variant_unbox(GVariant *value);
+/* A dictionary of these keys only, each at most once: a value or NULL for each into found[], which the caller unrefs, also on
+ * errors. */
+bool chv_variant_read_keys(
+                GVariant *value,
+                const char *const *keys,
+                size_t n_keys,
+                GVariant **found,
+                GError **error);
 /* Checks a value against its row and puts it into the element. Messages don't name the option: the caller prefixes it. */
 bool chv_value_set(
                 const ChvOption *option,

@@ -95,7 +95,10 @@ static void test_options(void) {
                 { "disk", "path=/d,image_type=qcow2",
                   "--disk image_type: 'qcow2' is not one of: raw" },
                 { "disk", "path=/d,vhost_user=on", "--disk 'vhost_user' is not supported yet" },
-                { "disk", "path=/d,ops_size=1", "--disk 'ops_size' is not supported yet" },
+                { "disk", "path=/d,ops_size=x", "--disk ops_size: 'x' is not a whole number" },
+                { "net", "bw_size=2Q",
+                  "--net bw_size: '2Q' is not a size: digits, then K, M, G, T or nothing" },
+                { "disk", "rate_limiter_config=1", "--disk unknown option 'rate_limiter_config'" },
                 { "disk", "path=/d,disable_io_uring=on",
                   "--disk unknown option 'disable_io_uring'" },
                 { "disk", "path=/d,pci_device_id=32",
@@ -183,6 +186,22 @@ static void test_json(void) {
                 { "{\"balloon\":{\"size\":1}}", "'balloon' is not supported yet" },
                 { "{\"platform\":{\"uuid\":\"a\",\"system_uuid\":\"b\"}}",
                   "platform: 'system_uuid' is given twice" },
+                { "{\"rng\":{\"rate_limiter_config\":{}}}",
+                  "rng: unknown option 'rate_limiter_config'" },
+                { "{\"net\":[{\"rate_limiter_config\":1}]}",
+                  "net[0]: rate_limiter_config: must be an object" },
+                { "{\"net\":[{\"rate_limiter_config\":{\"bw\":{}}}]}",
+                  "net[0]: rate_limiter_config: unknown key 'bw'" },
+                { "{\"net\":[{\"rate_limiter_config\":{\"ops\":[]}}]}",
+                  "net[0]: rate_limiter_config: ops: must be an object" },
+                { "{\"net\":[{\"rate_limiter_config\":{\"ops\":{\"burst\":1}}}]}",
+                  "net[0]: rate_limiter_config: ops: unknown key 'burst'" },
+                { "{\"net\":[{\"ops_size\":1,\"rate_limiter_config\":{\"ops\":{\"size\":1}}}]}",
+                  "net[0]: rate_limiter_config: ops: 'ops_size' is given twice" },
+                { "{\"net\":[{\"rate_limiter_config\":{\"ops\":{\"size\":1}},\"ops_size\":1}]}",
+                  "net[0]: 'ops_size' is given twice" },
+                { "{\"disks\":[{\"rate_limiter_config\":{\"bandwidth\":{\"size\":-1}}}]}",
+                  "disks[0].bw_size: -1 is out of range (0 to 1125899906842624)" },
                 { "{\"platform\":{\"oem_strings\":[1]}}",
                   "platform.oem_strings: element 0: must be text" },
         };
@@ -246,6 +265,32 @@ static void test_bounds(void) {
                       "--cmdline: is 65536 bytes long; at most 65535 are allowed");
 }
 
+/* The reference's nested objects are our flat keys. */
+static void test_nested_limits(void) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *json = NULL;
+        g_autoptr(ChvConfig) config = chv_config_from_json(
+                        "{\"rate_limit_groups\":[{\"id\":\"g\",\"rate_limiter_config\":"
+                        "{\"bandwidth\":{\"size\":1000,\"one_time_burst\":null,\"refill_time\":100}"
+                        ","
+                        "\"ops\":null}}],"
+                        "\"net\":[{\"rate_limiter_config\":{\"ops\":"
+                        "{\"size\":7,\"one_time_burst\":8,\"refill_time\":9}}}]}",
+                        -1, &error);
+
+        g_assert_no_error(error);
+        g_assert_cmpuint(config->rate_limit_groups[0].limiter.bw.size, ==, 1000);
+        g_assert_cmpuint(config->rate_limit_groups[0].limiter.bw.one_time_burst, ==, 0);
+        g_assert_cmpuint(config->rate_limit_groups[0].limiter.bw.refill_time, ==, 100);
+        g_assert_cmpuint(config->rate_limit_groups[0].limiter.ops.size, ==, 0);
+        g_assert_cmpuint(config->net[0].limiter.bw.size, ==, 0);
+        g_assert_cmpuint(config->net[0].limiter.ops.size, ==, 7);
+        g_assert_cmpuint(config->net[0].limiter.ops.one_time_burst, ==, 8);
+        g_assert_cmpuint(config->net[0].limiter.ops.refill_time, ==, 9);
+        json = chv_config_to_json(config);
+        g_assert_nonnull(strstr(json, "\"ops_refill_time\" : 9"));
+}
+
 static void refuse_variant(const char *text, const char *message) {
         g_autoptr(GError) error = NULL;
         g_autoptr(GVariant) dict = g_variant_ref_sink(g_variant_new_parsed(text));
@@ -299,6 +344,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/dbus/bad/variant", test_variant);
         g_test_add_func("/dbus/bad/bounds", test_bounds);
         g_test_add_func("/dbus/good/reference-json", test_reference_json_at_rest);
+        g_test_add_func("/dbus/good/nested-limits", test_nested_limits);
         g_test_add_func("/dbus/good/lenient-types", test_variant_leniency);
         return g_test_run();
 }

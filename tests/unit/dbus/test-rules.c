@@ -69,6 +69,23 @@ static void test_rules(void) {
                "disks[0].queue_affinity: there is no queue 1");
         refuse(K "disk path=/d,queue_affinity=[0@[0],0@[1]]",
                "disks[0].queue_affinity: queue 0 is named twice");
+        refuse(K "disk path=/d,bw_size=1M", "disks[0].bw_size: needs bw_refill_time");
+        refuse(K "disk path=/d,bw_refill_time=1", "disks[0].bw_refill_time: needs bw_size");
+        refuse(K "net ops_one_time_burst=1", "net[0].ops_one_time_burst: needs ops_size");
+        refuse(K "disk path=/d,rate_limit_group=g",
+               "disks[0].rate_limit_group: there is no group 'g'");
+        refuse(K "rate-limit-group id=g,ops_size=1,ops_refill_time=1 disk "
+                 "path=/d,rate_limit_group=g,ops_size=1,ops_refill_time=1",
+               "disks[0].rate_limit_group: excludes limits of the disk's own");
+        refuse(K "rate-limit-group bw_size=1,bw_refill_time=1",
+               "rate_limit_groups[0].id: is missing");
+        refuse(K "rate-limit-group id=g",
+               "rate_limit_groups[0]: neither bw_size nor ops_size is given");
+        refuse(K "rate-limit-group id=g,bw_size=1",
+               "rate_limit_groups[0].bw_size: needs bw_refill_time");
+        refuse(K "rate-limit-group id=g,ops_size=1,ops_refill_time=1 rate-limit-group "
+                 "id=g,ops_size=1,ops_refill_time=1",
+               "rate_limit_groups[1].id: 'g' is the name of a group already");
         refuse(K "cpus boot=2 net num_queues=3",
                "net[0].num_queues: 3 is odd; queues come in pairs");
         refuse(K "net num_queues=4", "net[0].num_queues: 2 pairs, but only 1 vCPUs at boot");
