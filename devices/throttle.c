@@ -111,15 +111,20 @@ void throttle_charge(struct throttle *t, uint64_t now, uint64_t bytes, uint64_t 
         take_tokens(&t->ops, now * TICKS_PER_NS, ops);
 }
 
-uint64_t throttle_take(struct throttle *t, uint64_t now, uint64_t bytes, uint64_t ops) {
+uint64_t throttle_wait(struct throttle *t, uint64_t now, uint64_t bytes, uint64_t ops) {
         uint64_t ticks = now * TICKS_PER_NS;
         uint64_t wait = ticks_until(&t->bandwidth, t->shared, ticks, bytes);
 
         wait = MAX(wait, ticks_until(&t->ops, t->shared, ticks, ops));
-        if (wait > 0)
-                return (wait + TICKS_PER_NS - 1) / TICKS_PER_NS;
-        throttle_charge(t, now, bytes, ops);
-        return 0;
+        return (wait + TICKS_PER_NS - 1) / TICKS_PER_NS;
+}
+
+uint64_t throttle_take(struct throttle *t, uint64_t now, uint64_t bytes, uint64_t ops) {
+        uint64_t wait = throttle_wait(t, now, bytes, ops);
+
+        if (wait == 0)
+                throttle_charge(t, now, bytes, ops);
+        return wait;
 }
 
 void throttle_refund(struct throttle *t, uint64_t bytes, uint64_t ops) {

@@ -52,13 +52,15 @@ static inline bool throttle_limits(const struct throttle *t) {
 /* CLOCK_MONOTONIC in ns, what the others call now. */
 uint64_t throttle_clock(void);
 
-/* 0: the request may go and its tokens are taken. Otherwise nothing is taken, and the same request would fit in so many ns if
- * nobody else came before it: the caller sets a timer (devices/io-timer.h) and asks again. Threads that ask at the very same time
- * may overdraw by a request each, which becomes debt. Bytes or operations of 0 wait for the end of a debt. */
+/* 0: the request may go. Otherwise it would fit in so many ns if nobody else came before it: the caller sets a timer
+ * (devices/io-timer.h) and asks again. wait takes nothing, whoever goes then charges; take charges at once when it returns 0. Threads that
+ * ask at the very same time may overdraw by a request each, which becomes debt. Bytes or operations of 0 wait for the end of a
+ * debt. */
+uint64_t throttle_wait(struct throttle *t, uint64_t now, uint64_t bytes, uint64_t ops);
 uint64_t throttle_take(struct throttle *t, uint64_t now, uint64_t bytes, uint64_t ops);
 
 /* Takes tokens for what has happened already; what is missing is debt that later takes wait for. */
 void throttle_charge(struct throttle *t, uint64_t now, uint64_t bytes, uint64_t ops);
 
-/* Gives back what was taken for a request that was not made. */
+/* Gives back what was taken for a request that was not made; what came out of the burst goes to the bucket. */
 void throttle_refund(struct throttle *t, uint64_t bytes, uint64_t ops);

@@ -255,6 +255,8 @@ static bool add_disk(Machine *machine, size_t index, GError **error) {
                 .affinity = affinity,
                 .n_affinity = disk->n_queue_affinity,
                 .no_io_uring = disk->disable_io_uring,
+                .limits = machine_limits(&disk->limiter),
+                .group = machine_group(machine, disk->rate_limit_group),
                 .io_error = on_io_error,
                 .io_error_opaque = machine,
                 .hook = { machine->parts.io_thread_start, NULL },
@@ -298,6 +300,7 @@ static bool add_net(Machine *machine, size_t index, GError **error) {
                 .offload_tso = net->offload_tso,
                 .offload_ufo = net->offload_ufo,
                 .offload_csum = net->offload_csum,
+                .limits = machine_limits(&net->limiter),
                 .hook = { machine->parts.io_thread_start, NULL },
         };
 
@@ -367,6 +370,7 @@ bool machine_add_devices(Machine *machine, GError **error) {
                 return false;
         if (machine->parts.console && !add_virtio_console(machine, error))
                 return false;
+        machine_add_groups(machine);
         for (size_t i = 0; i < config->n_disks; i++)
                 if (!add_disk(machine, i, error))
                         return false;

@@ -6,6 +6,7 @@
 #include "devices/acpi/acpi.h"
 #include "devices/iothread.h"
 #include "devices/legacy/legacy.h"
+#include "devices/throttle.h"
 #include "devices/virtio/devices.h"
 #include "devices/virtio/pci-transport.h"
 #include "hypervisor/vcpu.h"
@@ -39,7 +40,8 @@ struct Machine {
         pci_segment **segments;
         struct arch_pci_segment *segment_layouts;
         size_t n_segments;
-        GArray *devices; /* of MachineDevice, in order of creation */
+        struct throttle *groups; /* one for each of the configuration's rate_limit_groups */
+        GArray *devices;         /* of MachineDevice, in order of creation */
         struct device *ioapic, *ged;
         vcpus *vcpus;
 
@@ -50,6 +52,11 @@ struct Machine {
 
 /* machine-devices.c: everything on the buses. On failure the caller frees the machine. */
 bool machine_add_devices(Machine *machine, GError **error);
+
+/* machine-limits.c: the limits of a device, of the devices in a group; what to give a disk that is in one (NULL: in none). */
+struct throttle_config machine_limits(const ChvRateLimiter *limiter);
+void machine_add_groups(Machine *machine);
+struct throttle *machine_group(const Machine *machine, const char *id);
 
 /* machine-boot.c: tables, payload, first instruction. */
 bool machine_load(Machine *machine, GError **error);

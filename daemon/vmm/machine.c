@@ -245,6 +245,7 @@ void machine_free(Machine *machine) {
                 g_clear_pointer(&d->config, g_variant_unref);
         }
         g_array_unref(machine->devices);
+        g_free(machine->groups);
         for (size_t i = machine->n_segments; i > 0; i--)
                 pci_segment_free(machine->segments[i - 1]);
         g_free(machine->segments);

@@ -5,17 +5,20 @@
  * A receive and a transmit queue, the port's descriptor that belongs to them, and the thread that moves frames between them.
  *
  * The port is watched only for what can be used at the moment: for reading while the guest has buffers, for writing while a frame
- * could not be sent, and otherwise not at all, because a descriptor in error would keep waking the thread.
+ * could not be sent, and otherwise not at all, because a descriptor in error would keep waking the thread. A direction that has reached
+ * its limits waits for a timer and for nothing else.
  */
 
 #include "devices/virtio/net.h"
 #include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 
+#include <errno.h>
 #include <sys/epoll.h>
 
 static void update_watch(struct vnet_pair *pair) {
-        uint32_t events = (pair->rx.hungry ? 0 : EPOLLIN) | (pair->tx.blocked ? EPOLLOUT : 0);
+        uint32_t events = (pair->rx.hungry || pair->rx.limited ? 0 : EPOLLIN) |
+                          (pair->tx.blocked ? EPOLLOUT : 0);
 
         if (pair->dead)
                 events = 0;
@@ -52,7 +55,7 @@ static void on_port(struct io_watch *w, uint32_t events) {
                 pair->tx.blocked = false;
                 vnet_tx_run(pair);
         }
-        if (events & (EPOLLIN | EPOLLERR | EPOLLHUP) && !pair->rx.hungry)
+        if (events & (EPOLLIN | EPOLLERR | EPOLLHUP) && !pair->rx.hungry && !pair->rx.limited)
                 vnet_rx_run(pair);
         /* Still there after reading found nothing wrong: it would never end. */
         if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN) && !pair->dead)
@@ -64,7 +67,7 @@ static void on_rx_kick(struct io_watch *w, uint32_t events) {
         struct vnet_pair *pair = w->opaque;
 
         virtio_queue_clear_kick(pair->rx.q);
-        if (pair->rx.hungry)
+        if (pair->rx.hungry && !pair->rx.limited)
                 vnet_rx_run(pair);
         update_watch(pair);
 }
@@ -73,9 +76,76 @@ static void on_tx_kick(struct io_watch *w, uint32_t events) {
         struct vnet_pair *pair = w->opaque;
 
         virtio_queue_clear_kick(pair->tx.q);
+        if (!pair->tx.blocked && !pair->tx.limited)
+                vnet_tx_run(pair);
+        update_watch(pair);
+}
+
+void vnet_pair_wait(struct vnet_pair *pair, struct io_timer *timer, bool *limited, uint64_t ns) {
+        *limited = true;
+        /* Without a timer only new limits would end the wait. */
+        if (!timer->thread || io_timer_arm(timer, ns) < 0)
+                vnet_pair_died(pair);
+}
+
+static void on_rx_timer(void *opaque) {
+        struct vnet_pair *pair = opaque;
+
+        pair->rx.limited = false;
+        vnet_rx_run(pair);
+        update_watch(pair);
+}
+
+static void on_tx_timer(void *opaque) {
+        struct vnet_pair *pair = opaque;
+
+        pair->tx.limited = false;
         if (!pair->tx.blocked)
                 vnet_tx_run(pair);
         update_watch(pair);
+}
+
+static int start_timer(struct vnet_pair *pair, struct io_timer *timer) {
+        return timer->watch.fd < 0 || timer->thread ? 0 : io_timer_start(timer, pair->thread);
+}
+
+static int start_timers(struct vnet_pair *pair) {
+        int r = start_timer(pair, &pair->rx.timer);
+
+        return r < 0 ? r : start_timer(pair, &pair->tx.timer);
+}
+
+static void stop_timers(struct vnet_pair *pair) {
+        io_timer_stop(&pair->rx.timer);
+        io_timer_stop(&pair->tx.timer);
+        pair->rx.limited = pair->tx.limited = false;
+}
+
+static int prepare_here(void *opaque) {
+        struct vnet_pair *pair = opaque;
+        int r = io_timer_open(&pair->rx.timer);
+
+        if (r >= 0)
+                r = io_timer_open(&pair->tx.timer);
+        return r < 0 || !pair->serving ? r : start_timers(pair);
+}
+
+static int retry_here(void *opaque) {
+        struct vnet_pair *pair = opaque;
+
+        if (pair->rx.limited)
+                on_rx_timer(pair);
+        if (pair->tx.limited)
+                on_tx_timer(pair);
+        return 0;
+}
+
+int vnet_pair_expect_limits(struct vnet_pair *pair) {
+        return iothread_call(pair->thread, prepare_here, pair);
+}
+
+void vnet_pair_limits_changed(struct vnet_pair *pair) {
+        (void) iothread_call(pair->thread, retry_here, pair);
 }
 
 static int start_here(void *opaque) {
@@ -93,6 +163,13 @@ static int start_here(void *opaque) {
         r = iothread_watch(pair->thread, &pair->tx.kick, EPOLLIN);
         if (r < 0) {
                 iothread_unwatch(pair->thread, &pair->rx.kick);
+                return r;
+        }
+        r = start_timers(pair);
+        if (r < 0) {
+                stop_timers(pair);
+                iothread_unwatch(pair->thread, &pair->rx.kick);
+                iothread_unwatch(pair->thread, &pair->tx.kick);
                 return r;
         }
         pair->serving = true;
@@ -116,6 +193,7 @@ static int stop_here(void *opaque) {
         if (pair->port_events != 0)
                 iothread_unwatch(pair->thread, &pair->port);
         pair->port_events = 0;
+        stop_timers(pair);
         vnet_rx_give_back(pair);
         return 0;
 }
@@ -147,6 +225,14 @@ vnet_pair_new(struct vnet *net,
         pair->fd = fd;
         pair->rx.q = &net->vd.queues[2 * index];
         pair->tx.q = &net->vd.queues[2 * index + 1];
+        io_timer_init(&pair->rx.timer, on_rx_timer, pair);
+        io_timer_init(&pair->tx.timer, on_tx_timer, pair);
+        if ((throttle_limits(&net->rx_limits) && io_timer_open(&pair->rx.timer) < 0) ||
+            (throttle_limits(&net->tx_limits) && io_timer_open(&pair->tx.timer) < 0)) {
+                hv_error_errno(error, errno, "creating the timers of network device %s",
+                               config->id);
+                return vnet_pair_free(pair);
+        }
         pair->thread = iothread_new(&tc, error);
         return pair->thread ? pair : vnet_pair_free(pair);
 }
@@ -157,6 +243,8 @@ struct vnet_pair *vnet_pair_free(struct vnet_pair *pair) {
         if (pair->thread)
                 vnet_pair_stop(pair);
         pair->thread = iothread_free(pair->thread);
+        io_timer_close(&pair->rx.timer);
+        io_timer_close(&pair->tx.timer);
         chv_closep(&pair->fd);
         g_free(pair);
         return NULL;

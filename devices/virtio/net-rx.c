@@ -147,12 +147,33 @@ static enum step finish_held(struct vnet_pair *pair) {
         return STEP_NEXT;
 }
 
+/* How much a frame is shows when it has been read: one may go over the limit, and those behind it wait for that. False: later. */
+static bool may_receive(struct vnet_pair *pair, uint64_t *ret_now) {
+        struct throttle *limits = &pair->net->rx_limits;
+        uint64_t wait;
+
+        *ret_now = 0;
+        if (!throttle_limits(limits))
+                return true;
+        *ret_now = throttle_clock();
+        wait = throttle_wait(limits, *ret_now, 0, 1);
+        if (wait > 0)
+                vnet_pair_wait(pair, &pair->rx.timer, &pair->rx.limited, wait);
+        return wait == 0;
+}
+
 static enum step receive(struct vnet_pair *pair) {
+        struct throttle *limits = &pair->net->rx_limits;
         struct vnet_rx *rx = &pair->rx;
+        uint64_t now;
         ssize_t n;
 
+        if (!may_receive(pair, &now))
+                return STEP_END;
         rx->iov[rx->n_iov] = (struct iovec){ rx->spill, sizeof(rx->spill) };
         n = readv(pair->fd, rx->iov, (int) rx->n_iov + 1);
+        if (now != 0 && n > NET_HEADER_LEN)
+                throttle_charge(limits, now, (uint64_t) n - NET_HEADER_LEN, 1);
         if (n < 0 && errno == EINTR)
                 return STEP_NEXT;
         if (n < 0 && errno == EAGAIN)

@@ -16,19 +16,38 @@ enum sent {
         SENT,
         NOT_SENT, /* dropped */
         WOULD_BLOCK,
+        LIMITED,
 };
 
+/* How long the frame has to wait for tokens; they are taken when it has been sent, at *ret_now (0: no limits). */
+static uint64_t must_wait(struct vnet_pair *pair, uint64_t bytes, uint64_t *ret_now) {
+        struct throttle *limits = &pair->net->tx_limits;
+
+        *ret_now = throttle_limits(limits) ? throttle_clock() : 0;
+        return *ret_now ? throttle_wait(limits, *ret_now, bytes, 1) : 0;
+}
+
 static enum sent send_frame(struct vnet_pair *pair, const struct virtq_chain *chain) {
+        uint64_t wait, now;
         ssize_t n;
 
         if (chain->read_len < VNET_FRAME_MIN || chain->read_len > VNET_FRAME_MAX || pair->dead ||
             !vnet_link_is_up(pair->net))
                 return NOT_SENT;
+        wait = must_wait(pair, chain->read_len - NET_HEADER_LEN, &now);
+        if (wait > 0) {
+                vnet_pair_wait(pair, &pair->tx.timer, &pair->tx.limited, wait);
+                return LIMITED;
+        }
         do
                 n = writev(pair->fd, chain->iov, chain->n_read);
         while (n < 0 && errno == EINTR);
-        if (n >= 0)
+        if (n >= 0) {
+                if (now != 0)
+                        throttle_charge(&pair->net->tx_limits, now,
+                                        chain->read_len - NET_HEADER_LEN, 1);
                 return SENT;
+        }
         if (errno == EAGAIN)
                 return WOULD_BLOCK;
         if (errno == EBADFD || errno == EBADF || errno == EPIPE)
@@ -50,6 +69,9 @@ static bool transmit(struct vnet_pair *pair, const struct virtq_chain *chain) {
         case WOULD_BLOCK:
                 virtq_unpop(tx->q);
                 tx->blocked = true;
+                return false;
+        case LIMITED:
+                virtq_unpop(tx->q);
                 return false;
         }
         virtq_push(tx->q, chain->head, 0);

@@ -183,6 +183,23 @@ static bool net_restore(struct virtio_dev *vd, GVariant *state, GError **error) 
         return true;
 }
 
+static int net_set_throttle(struct virtio_dev *vd, const struct throttle_config *config) {
+        struct vnet *net = to_vnet(vd);
+        bool limits = config->bandwidth.size > 0 || config->ops.size > 0;
+        int r = 0;
+
+        /* Timers first: when there is no room for them, the limits stay as they are. */
+        for (unsigned i = 0; r >= 0 && limits && i < net->n_pairs; i++)
+                r = vnet_pair_expect_limits(net->pairs[i]);
+        if (r < 0)
+                return r;
+        throttle_set(&net->rx_limits, config);
+        throttle_set(&net->tx_limits, config);
+        for (unsigned i = 0; i < net->n_pairs; i++)
+                vnet_pair_limits_changed(net->pairs[i]);
+        return 0;
+}
+
 static void net_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
         struct vnet *net = to_vnet(vd);
         uint64_t rx[3] = { 0 }, tx[3] = { 0 };
@@ -226,6 +243,7 @@ static const struct virtio_dev_ops net_ops = {
         .resume = net_resume,
         .save = net_save,
         .restore = net_restore,
+        .set_throttle = net_set_throttle,
         .counters = net_counters,
         .free = net_free,
 };
@@ -326,6 +344,9 @@ vnet_new(const gmem *mem,
         net->n_pairs = config->n_pairs;
         net->active_pairs = 1;
         net->pairs = g_new0(struct vnet_pair *, net->n_pairs);
+        /* With one pair nobody competes. */
+        throttle_init(&net->rx_limits, net->n_pairs > 1, &config->limits);
+        throttle_init(&net->tx_limits, net->n_pairs > 1, &config->limits);
         atomic_init(&net->link, true);
         virtio_dev_init(&net->vd, &net_ops, "virtio-net", config->id, TYPE_NET, mem,
                         2u * config->n_pairs + 1, config->queue_size);

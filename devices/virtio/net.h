@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "devices/io-timer.h"
 #include "devices/net/port.h"
 #include "devices/virtio/devices.h"
 #include "devices/virtio/net-wire.h"
@@ -33,7 +34,9 @@ struct vnet_counters {
 struct vnet_rx {
         struct virtq *q;
         struct io_watch kick;
-        bool hungry; /* waits for buffers, with notifications on and the port not watched */
+        bool hungry;  /* waits for buffers, with notifications on and the port not watched */
+        bool limited; /* waits for the timer, with the port not watched */
+        struct io_timer timer;
 
         /* Buffers popped and not used yet, oldest first; their iovecs lie in iov in the same order. */
         unsigned n_buffers, n_iov;
@@ -53,6 +56,8 @@ struct vnet_tx {
         struct virtq *q;
         struct io_watch kick;
         bool blocked; /* waits for the port to take frames again */
+        bool limited; /* waits for the timer */
+        struct io_timer timer;
         struct iovec iov[IOV_MAX];
         struct vnet_counters n;
 };
@@ -83,6 +88,7 @@ struct vnet {
         char name[NET_NAME_LEN];
         uint8_t mac[6];
         uint16_t mtu;
+        struct throttle rx_limits, tx_limits;
         atomic_bool link;      /* as configured */
         atomic_bool port_dead; /* a descriptor failed */
 
@@ -127,9 +133,16 @@ struct vnet_pair *vnet_pair_free(struct vnet_pair *pair);
 int vnet_pair_start(struct vnet_pair *pair);
 void vnet_pair_stop(struct vnet_pair *pair);
 
+/* From any other thread. There will be limits: 0, or negative errno when there is no room for timers / they have changed, and what
+ * waits tries again. */
+int vnet_pair_expect_limits(struct vnet_pair *pair);
+void vnet_pair_limits_changed(struct vnet_pair *pair);
+
 /* On the pair's thread. */
 void vnet_pair_broken(struct vnet_pair *pair, struct virtq *q, const char *why);
 void vnet_pair_died(struct vnet_pair *pair);
+/* The direction that timer belongs to waits for ns. */
+void vnet_pair_wait(struct vnet_pair *pair, struct io_timer *timer, bool *limited, uint64_t ns);
 void vnet_rx_run(struct vnet_pair *pair);
 void vnet_rx_give_back(struct vnet_pair *pair);
 void vnet_tx_run(struct vnet_pair *pair);

@@ -111,7 +111,7 @@ static const SandboxRule calls[] = {
         RARE(fsync, IN_IO),                              /* an image format's tables */
         RARE(readv, IN_IO),                              /* devices/virtio/net-rx.c: a tap */
         RARE(writev, IN_IO),                             /* devices/virtio/net-tx.c */
-        RARE(timerfd_create, IN_MAIN),                   /* devices/io-timer.c: limits */
+        RARE(timerfd_create, IN_IO),                     /* devices/io-timer.c: limits */
         RARE(timerfd_settime, IN_IO),                    /* devices/io-timer.c */
         RARE(poll, IN_ALL),                              /* main loop; devices/pci/msix.c: is a masked vector pending */
         RARE_WITH(ioctl, IN_ALL, 1, TUNSETOFFLOAD),      /* devices/net/tap.c: the driver chooses features */
