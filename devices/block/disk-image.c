@@ -10,11 +10,22 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sys/stat.h>
 
 struct disk_image *disk_image_free(struct disk_image *img) {
         if (img)
                 img->ops->free(img);
         return NULL;
+}
+
+void disk_image_make_serial(struct disk_image *img, int fd) {
+        struct stat st = { 0 };
+
+        (void) fstat(fd, &st);
+        (void) g_snprintf(
+                        img->serial, sizeof(img->serial), "%llu%llu%llu",
+                        (unsigned long long) st.st_dev, (unsigned long long) st.st_rdev,
+                        (unsigned long long) st.st_ino);
 }
 
 static int check(const struct disk_image *img, const struct block_req *req) {
@@ -34,7 +45,7 @@ void disk_image_start(struct disk_image *img, struct engine *e, struct block_req
 
         r = check(img, req);
         if (r < 0)
-                engine_fail(e, req, r);
+                engine_answer(e, req, r);
         else
                 img->ops->start(img, e, req);
 }

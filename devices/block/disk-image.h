@@ -24,13 +24,14 @@ struct disk_image {
         uint64_t size; /* bytes, multiple of topology.logical_block */
         bool readonly;
         bool direct;
+        bool accepts_posts; /* its requests may come back from another thread: engine_accept_posts() */
+        const char *format;
         int main_fd; /* where most requests go; for engine_new() */
         struct disk_image_topology topology;
         char serial[DISK_IMAGE_SERIAL_MAX + 1]; /* made from device and inode numbers */
 };
 
 struct disk_image_ops {
-        const char *format;
         /* Gives req to e, once or in parts. The range was checked. Any queue's thread; no allocation, no lock. */
         void (*start)(struct disk_image *img, struct engine *e, struct block_req *req);
         void (*free)(struct disk_image *img);
@@ -46,6 +47,9 @@ struct disk_image *disk_image_free(struct disk_image *img);
 /* Begins req; its done() comes from the engine. A range beyond the image, or a write to a read-only one, is answered
  * with -EINVAL or -EROFS there, too. */
 void disk_image_start(struct disk_image *img, struct engine *e, struct block_req *req);
+
+/* For implementations: a serial number from the file's identity. */
+void disk_image_make_serial(struct disk_image *img, int fd);
 
 typedef struct disk_image disk_image;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(disk_image, disk_image_free)

@@ -182,12 +182,12 @@ void engine_queue(struct engine *e, struct block_req *req) {
         e->ops->queue(e, req);
 }
 
-void engine_fail(struct engine *e, struct block_req *req, int error) {
-        assert(e && req && req->done && error < 0);
+void engine_answer(struct engine *e, struct block_req *req, int result) {
+        assert(e && req && req->done && result <= 0);
 
         block_req_begin(req);
         e->in_flight++;
-        engine_complete(e, req, error);
+        engine_complete(e, req, result);
 }
 
 /* Copies n bytes between buf and what is left of the request's buffers, without moving on in them. */

@@ -48,8 +48,8 @@ void engine_queue(struct engine *e, struct block_req *req);
  * returns. offset and len must still be aligned. */
 void engine_queue_bounced(struct engine *e, struct block_req *req);
 
-/* Fails req without doing it. */
-void engine_fail(struct engine *e, struct block_req *req, int error);
+/* Ends req without doing it, with 0 or negative errno. */
+void engine_answer(struct engine *e, struct block_req *req, int result);
 
 /* Requests may be finished by other threads, too. Before the engine's own thread watches it. 0 or negative errno. */
 int engine_accept_posts(struct engine *e);

@@ -116,10 +116,7 @@ static bool query(struct raw *raw, GError **error) {
 
         if (fstat(raw->fd, &st) < 0)
                 return hv_error_errno(error, errno, "asking for the status of a disk image");
-        (void) g_snprintf(
-                        raw->img.serial, sizeof(raw->img.serial), "%llu%llu%llu",
-                        (unsigned long long) st.st_dev, (unsigned long long) st.st_rdev,
-                        (unsigned long long) st.st_ino);
+        disk_image_make_serial(&raw->img, raw->fd);
         *t = (struct disk_image_topology){ SECTOR, SECTOR, 0, 0, 1, SECTOR };
         if (S_ISBLK(st.st_mode)) {
                 if (!query_device(raw, error))
@@ -160,7 +157,7 @@ static void raw_start(struct disk_image *img, struct engine *e, struct block_req
         req->fd = raw->fd;
         if (img->direct && (req->op == BLOCK_READ || req->op == BLOCK_WRITE)) {
                 if (((req->offset | req->len) & (t->logical_block - 1)) != 0) {
-                        engine_fail(e, req, -EINVAL);
+                        engine_answer(e, req, -EINVAL);
                         return;
                 }
                 if (!fits_direct(t, req)) {
@@ -179,7 +176,6 @@ static void raw_free(struct disk_image *img) {
 }
 
 static const struct disk_image_ops raw_ops = {
-        .format = "raw",
         .start = raw_start,
         .free = raw_free,
 };
@@ -191,7 +187,9 @@ struct disk_image *disk_image_open_raw(int fd, bool readonly, bool direct, GErro
 
         raw = g_new0(struct raw, 1);
         raw->fd = fd;
-        raw->img = (struct disk_image){ .ops = &raw_ops, .readonly = readonly, .main_fd = fd };
+        raw->img = (struct disk_image){
+                .ops = &raw_ops, .format = "raw", .readonly = readonly, .main_fd = fd
+        };
         /* Who opened it so meant it so, whatever direct= says. */
         raw->img.direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
         if (!check_access(fd, readonly, direct, error) || !query(raw, error))

@@ -21,6 +21,8 @@ enum block_op {
         BLOCK_OP_INVALID = -22,
 };
 
+struct engine;
+
 const char *block_op_to_string(enum block_op op);
 enum block_op block_op_from_string(const char *s);
 
@@ -35,6 +37,15 @@ struct block_req {
         /* 0 or negative errno. On the engine's thread, within engine_reap() or engine_drain(), never within
          * disk_image_start(). May start requests, this one included. */
         void (*done)(struct block_req *req, int result);
+
+        /* The image's, while the request is under way. */
+        struct {
+                void *owner;
+                struct engine *engine;
+                void (*done)(struct block_req *req, int result);
+                uint64_t offset;
+                unsigned epoch;
+        } image;
 
         /* The engine's. */
         int fd;

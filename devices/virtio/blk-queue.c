@@ -278,7 +278,15 @@ bool vblk_queue_init(
         bq->engine =
                         engine_new(config->no_io_uring ? ENGINE_SYNC : ENGINE_AUTO, bq->n_slots,
                                    blk->image->main_fd, error);
-        return bq->engine && start_thread(bq, index, config, error);
+        if (!bq->engine)
+                return false;
+        if (blk->image->accepts_posts) {
+                int r = engine_accept_posts(bq->engine);
+
+                if (r < 0)
+                        return hv_error_errno(error, -r, "making a wake-up for %s", config->id);
+        }
+        return start_thread(bq, index, config, error);
 }
 
 void vblk_queue_release(struct vblk_queue *bq) {

@@ -273,11 +273,12 @@ static uint64_t offered(const struct vblk *blk) {
 
 struct virtio_dev *
 virtio_blk_new(const gmem *mem, const struct virtio_blk_config *config, GError **error) {
-        struct disk_image *img =
-                        disk_image_open_raw(config->fd, config->readonly, config->direct, error);
+        struct disk_image *img = config->image;
         struct vblk *blk;
         const char *serial;
 
+        if (!img)
+                img = disk_image_open_raw(config->fd, config->readonly, config->direct, error);
         if (!img) {
                 g_prefix_error(error, "disk %s: ", config->id);
                 return NULL;

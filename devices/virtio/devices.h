@@ -6,6 +6,8 @@
 #include "devices/iothread.h"
 #include "devices/virtio/virtio.h"
 
+struct disk_image;
+
 /*
  * Constructors of the virtio devices (virtio 1.2, 5.1-5.4; reference 4.1-4.3). Each takes over the descriptors it is given (also
  * on failure), starts the I/O threads it needs, and is then handed to a transport.
@@ -40,7 +42,9 @@ struct virtio_queue_affinity {
 
 struct virtio_blk_config {
         const char *id;
-        int fd; /* regular file or block device, opened with the access it needs */
+        struct disk_image
+                        *image; /* taken over, also on failure; NULL: a raw one of the next three */
+        int fd;                 /* regular file or block device, opened with the access it needs */
         bool readonly;
         bool direct; /* fd is O_DIRECT */
         uint16_t num_queues;
