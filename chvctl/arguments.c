@@ -299,6 +299,7 @@ bool arguments_parse(char **argv, Options *options, const Command **ret_command,
                         command = command_find(word);
                         if (!command)
                                 return wrong(error, "unknown command '%s'; see chvctl help", word);
+                        only_arguments = command->passes_on;
                 } else if (strcmp(word, "--") == 0)
                         only_arguments = true;
                 else if (word[1] == '-') {

@@ -58,6 +58,7 @@ typedef struct {
         int min, max;        /* arguments; max -1: any number */
         bool configures;     /* takes configuration options */
         ExitStatus (*run)(Options *options, Bus *bus);
+        bool passes_on; /* every word behind its name is an argument, options too */
 } Command;
 
 const Command *commands(size_t *ret_n);
@@ -90,5 +91,6 @@ ExitStatus cmd_dump(Options *options, Bus *bus);
 ExitStatus cmd_import(Options *options, Bus *bus);
 ExitStatus cmd_edit(Options *options, Bus *bus);
 ExitStatus cmd_rename(Options *options, Bus *bus);
+ExitStatus cmd_image(Options *options, Bus *bus);
 ExitStatus cmd_version(Options *options, Bus *bus);
 ExitStatus cmd_help(Options *options, Bus *bus);

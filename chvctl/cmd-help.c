@@ -122,6 +122,14 @@ char *help_command(const Command *command) {
         for (size_t i = 0; i < n; i++)
                 if (g_strv_contains((const char *const *) names, infos[i].name))
                         add_option(table, &infos[i]);
+        if (command->passes_on) {
+                g_string_append_printf(
+                                out,
+                                "\nchvctl %s --help explains its verbs, chvctl %s VERB --help "
+                                "one of them.\n",
+                                command->name, command->name);
+                return g_string_free(out, FALSE);
+        }
         if (command->options) {
                 g_string_append(out, "\nOptions:\n");
                 append_table(out, table);

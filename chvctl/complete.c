@@ -21,6 +21,7 @@
 
 #include "chvctl/arguments.h"
 #include "chvctl/bus.h"
+#include "chvctl/image.h"
 #include "dbus/limit.h"
 #include "dbus/schema.h"
 
@@ -34,6 +35,7 @@ typedef struct {
         GPtrArray *arguments;   /* before the word, borrowed */
         const char *option;     /* whose value the word is; NULL: none */
         const ChvSection *list; /* an option before it that takes several values; NULL: none */
+        char **passed_on;       /* words behind a command that explains itself; NULL: none */
         Options options;        /* as far as they say which service to ask */
 } Line;
 
@@ -359,9 +361,13 @@ static void read_line(Line *line, char **words) {
                 g_autofree char *name =
                                 g_strndup(word, equals ? (size_t) (equals - word) : strlen(word));
 
-                if (word[0] != '-' || !word[1])
+                if (word[0] != '-' || !word[1]) {
                         read_argument(line, word);
-                else if (!takes_value(word, &line->list))
+                        if (line->command && line->command->passes_on) {
+                                line->passed_on = words + 1;
+                                return;
+                        }
+                } else if (!takes_value(word, &line->list))
                         read_service(line, name, equals ? equals + 1 : NULL);
                 else if (words[2]) {
                         words++;
@@ -381,7 +387,9 @@ int complete(char **words) {
         if (!*words)
                 return EXIT_OK;
         read_line(&line, words);
-        if (line.lost)
+        if (line.passed_on)
+                (void) image_exec((const char *const[]){ "__complete", NULL }, line.passed_on);
+        if (line.lost || line.passed_on)
                 return EXIT_OK;
         if (line.option)
                 complete_value(&line, line.option, "");

@@ -19,7 +19,8 @@ CLOSED = {
     "devices": ["dbus/", "daemon/", "chvctl/", "gio/", "glib-object", "glib-unix"],
     "dbus": ["hypervisor/", "devices/", "daemon/", "chvctl/"],
     "daemon/chvd": ["hypervisor/", "devices/", "daemon/vmm/", "chvctl/"],
-    "daemon/vmm": ["daemon/chvd/", "chvctl/"],
+    "daemon/vmm": ["daemon/chvd/", "daemon/image/", "chvctl/"],
+    "daemon/image": ["dbus/", "daemon/chvd/", "daemon/vmm/", "chvctl/", "gio/", "glib-object", "glib-unix"],
     "chvctl": ["hypervisor/", "devices/", "daemon/"],
 }
 # Above the backend nothing may speak of KVM, and nothing below daemon/ but the architecture of one.

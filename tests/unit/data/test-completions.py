@@ -5,7 +5,7 @@
 other, the names of the virtual machines that are there, and files where files are meant; that bash and fish put them
 in place as they are; that nonsense and a missing service end in silence.
 
-usage: test-completions.py CHVCTL CHVD FOLDER  (FOLDER has chvctl.bash, .zsh, .fish; prints TAP)
+usage: test-completions.py CHVCTL CHVD CHV-IMAGE FOLDER  (FOLDER has chvctl.bash, .zsh, .fish; prints TAP)
 """
 import contextlib
 import os
@@ -17,14 +17,14 @@ import sys
 import tempfile
 import time
 
-CHVCTL, CHVD, FOLDER = (pathlib.Path(p).absolute() for p in sys.argv[1:4])
+CHVCTL, CHVD, CHV_IMAGE, FOLDER = (pathlib.Path(p).absolute() for p in sys.argv[1:5])
 # Shells write to their user's home, even to one that is not there.
 HOME = tempfile.TemporaryDirectory()
 ENV = {**os.environ, "PATH": f"{CHVCTL.parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8",
-       "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "HOME": HOME.name, "XDG_CONFIG_HOME": HOME.name,
+       "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "CHV_IMAGE": CHV_IMAGE, "HOME": HOME.name, "XDG_CONFIG_HOME": HOME.name,
        "XDG_DATA_HOME": HOME.name}
 # What the words of a command's row may be; another one would have to be taught to the completion.
-ARGUMENTS = {"NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION", "KEY=VALUE"}
+ARGUMENTS = {"ARGUMENT", "NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION", "KEY=VALUE"}
 
 
 class Skipped(Exception):
@@ -93,6 +93,8 @@ def command_table():
     same(offered(""), commands(), "commands")
     for command in commands():
         text = chvctl_help(command)
+        if command == "image":
+            continue
         same(offered(command, "--"), {"--" + o for o in help_names(text, r"^  (?:-\w,|   ) ?--([a-z-]+)|^  --([a-z-]+)")
                                       for o in o if o}, f"options of {command}")
         words = re.split(r"[][|. ]+", text.splitlines()[0].partition(command)[2].strip())
@@ -128,6 +130,27 @@ def option_strings():
     check(answer("create", "--kernel", "") == [":files "], "the value of --kernel")
     check(":files path=/a,path=" in answer("create", "--disk", "path=/a,path=/b"), "a file behind a comma")
     check(answer("check", "") == answer("create", "-c", "") == [":files "], "files")
+
+
+def images():
+    """What stands behind `image` is completed by the program that does it."""
+    verbs = re.search(r"image (\S+) \[ARGUMENT\]", chvctl_help("image"))[1].split("|")
+    same(offered("image", ""), verbs, "verbs")
+    same(help_names(run(CHVCTL, "image", "--help").stdout, r"^  ([a-z]+) "), verbs, "verbs that help names")
+    for verb in verbs:
+        text = run(CHVCTL, "image", verb, "--help").stdout
+        same(offered("image", verb, "--"), ["--" + o for o in help_names(text, r"^  (?:-\w, |    )--([a-z-]+)")], verb)
+    check(offered("image", "con") == ["convert"], "a beginning")
+    formats = [row.split()[0] for row in run(CHVCTL, "image", "formats").stdout.splitlines()]
+    for words in (("create", "-f"), ("create", "--format"), ("convert", "-O"), ("info", "-f")):
+        same(offered("image", *words, ""), formats, f"{words}")
+    same(offered("image", "create", "--format="), ["--format=" + f for f in formats], "--format=")
+    check(offered("image", "create", "-f", "raw", "-o", "") == ["preallocation="], "options of a format")
+    same(offered("image", "convert", "-O", "raw", "-o", "preallocation="), ["preallocation=" + w for w in ("off", "falloc", "full")], "their values")
+    check(answer("image", "info", "") == answer("image", "convert", "a", "") == [":files "], "files")
+    check(answer("image", "info", "a", "") == answer("image", "bogus", "") == answer("image", "resize", "a", "") == [], "nothing")
+    check(answer("image", "create", "-b", "") == [":files "], "the value of -b")
+    same(offered("image", "check", "-r", ""), ["leaks", "all"], "words of -r")
 
 
 def limits():
@@ -238,7 +261,7 @@ def in_zsh():
     check(done.returncode == 0 and not done.stderr, done.stderr)
 
 
-TESTS = [nonsense, no_service, command_table, sections, option_strings, limits, names, in_bash, in_fish, in_zsh]
+TESTS = [nonsense, no_service, command_table, sections, option_strings, images, limits, names, in_bash, in_fish, in_zsh]
 
 
 def main():

@@ -1,0 +1,436 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: The chvd developers
+# SPDX-License-Identifier: Apache-2.0
+"""Proves, with the program itself: what is wrong is refused with a sentence and a status, and nothing is left behind; files that
+are in use, there already, or no files at all are left alone; an image reaches no file that was not granted; what each verb
+makes, qemu-img understands, and the other way round; chvctl passes everything on.
+
+usage: test-chv-image.py CHV-IMAGE CHVCTL  (prints TAP)
+"""
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+
+CHV_IMAGE, CHVCTL = (pathlib.Path(p).absolute() for p in sys.argv[1:3])
+ENV = {**os.environ, "LC_ALL": "C.UTF-8", "CHV_IMAGE": str(CHV_IMAGE), "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
+QEMU_IMG = shutil.which("qemu-img")
+MIB = 1 << 20
+
+
+class Skipped(Exception):
+    pass
+
+
+def check(condition, text):
+    if not condition:
+        raise AssertionError(text)
+
+
+def run(*words, program=CHV_IMAGE, **kwargs):
+    return subprocess.run([program, *map(str, words)], capture_output=True, text=True, env=ENV, timeout=60, **kwargs)
+
+
+def good(*words, **kwargs):
+    done = run(*words, **kwargs)
+    check(done.returncode == 0 and not done.stderr, f"{words}: status {done.returncode}, {done.stderr}")
+    return done.stdout
+
+
+def bad(*words, status=1, text=""):
+    done = run(*words)
+    check(done.returncode == status and not done.stdout, f"{words}: status {done.returncode}, not {status}; {done.stdout}{done.stderr}")
+    check(done.stderr.startswith("chvctl image: ") and done.stderr.count("\n") == 1, f"{words}: {done.stderr}")
+    check(text in done.stderr, f"{words}: {done.stderr} and not {text}")
+
+
+def told(*words):
+    return json.loads(good(*words))
+
+
+def qemu(*words):
+    if not QEMU_IMG:
+        raise Skipped("qemu-img is not installed")
+    done = run(*words, program=QEMU_IMG)
+    check(done.returncode == 0, f"qemu-img {words}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def formats(ability="read"):
+    rows = [row.split() for row in good("formats").splitlines()]
+    return [row[0] for row in rows if ability == "read" or ability in row[1].split(",")]
+
+
+# Where qemu-img calls a format otherwise.
+QEMU_NAMES = {"vhd": "vpc"}
+
+
+def qemu_name(name):
+    return QEMU_NAMES.get(name, name)
+
+
+@contextlib.contextmanager
+def locked(path, kind):
+    with open(path, "r+b") as f:
+        # F_OFD_SETLK
+        fcntl.fcntl(f, 37, struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0))
+        yield
+
+
+def fill(path, size, seed, pieces=20):
+    """Data in some places, zeros that are written in others, holes."""
+    r = random.Random(seed)
+    with open(path, "wb") as f:
+        f.truncate(size)
+        for n in range(pieces):
+            f.seek(r.randrange(size) & ~511)
+            length = min(r.choice([512, 4096, 70000, 300000]), size - f.tell())
+            f.write(bytes(length) if n % 4 == 0 else r.randbytes(length))
+        f.truncate(size)
+    return path
+
+
+def bad_lines():
+    for words, text in [
+            ((), "which verb?"), (("bogus",), "unknown verb 'bogus'"), (("info",), "usage: chvctl image info FILE"),
+            (("info", "a", "b"), "'b' is one argument too many"), (("info", "-x"), "'info' does not know -x"),
+            (("info", "--shrink", "a"), "'info' does not know --shrink"), (("info", "-f"), "--format needs a value: FORMAT"),
+            (("info", "--json=1", "a"), "--json takes no value"), (("info", "-fraw", "-f", "raw", "a"), "--format is given twice"),
+            (("info", ""), "the name of a file is empty"), (("create", "a"), "without --backing a size is needed"),
+            (("create", "-F", "raw", "a", "1M"), "--backing-format goes with --backing"),
+            (("create", "-f", "bogus", "a", "1M"), "--format: 'bogus' is no format"),
+            (("info", "a"), "'a': No such file")]:
+        bad(*words, text=text)
+    for size in ("", "x", "-1", "+1", "1X", "1KK", "1.5G", "0x10", "99999999999999999999", "8388608T", " 1", "9223372036854775807"):
+        bad("create", "a", "--", size, text="SIZE: ")
+    bad("compare", "a", "b", status=2, text="'a': No such file")
+    check(not os.listdir(), f"left behind: {os.listdir()}")
+
+
+def bad_files():
+    os.mkfifo("fifo")
+    os.symlink("fifo", "link")
+    os.symlink("loop", "loop")
+    os.mkdir("folder")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind("socket")
+        for name in ("fifo", "link", "folder", "socket", "/dev/zero", "/dev/full"):
+            for words in (("info", name), ("check", "-r", "all", name), ("resize", name, "1M"), ("create", name, "1M"),
+                          ("convert", name, "target"), ("convert", "-n", "/dev/null", name), ("map", name)):
+                bad(*words, text="is neither a regular file nor a block device")
+        bad("info", "loop", text="Too many levels of symbolic links")
+    check("target" not in os.listdir(), "a target without a source")
+
+
+def bad_options():
+    for words, text in [(("-o", "bogus=1"), "no option 'bogus'"), (("-o", "preallocation"), "has no value"),
+                        (("-o", "preallocation=x"), "is not one of off, falloc, full"), (("-o", "preallocation=off", "-o", "preallocation=off"), "given twice")]:
+        bad("create", *words, "a", "1M", text=text)
+    good("create", "source", "1M")
+    bad("convert", "-O", "bogus", "source", "a", text="--target-format: 'bogus' is no format")
+    bad("convert", "-f", "bogus", "source", "a", text="'bogus' is no format")
+    bad("convert", "-n", "-o", "preallocation=off", "source", "source", text="is both what is read and what is written")
+    bad("check", "-r", "some", "source", text="--repair: 'some' is neither leaks nor all")
+    bad("snapshot", "-l", "-c", "x", "source", text="at a time")
+    bad("snapshot", "-c", "x", "source", text="raw images have no snapshots")
+    bad("check", "source", status=63, text="nothing that could be checked")
+    check(os.listdir() == ["source"], f"left behind: {os.listdir()}")
+
+
+def overwriting():
+    good("create", "a", "1M")
+    os.truncate("a", 0)
+    good("create", "a", "2M")
+    bad("create", "a", "1M", text="is there already; --force overwrites it")
+    fill("b", MIB, 1)
+    before = open("b", "rb").read()
+    bad("convert", "a", "b", text="is there already")
+    bad("convert", "--force", "b", "b", text="is both what is read and what is written")
+    os.link("b", "c")
+    bad("convert", "--force", "b", "c", text="is both what is read and what is written")
+    check(open("b", "rb").read() == before, "what was to be left alone has changed")
+    good("convert", "--force", "a", "b")
+    check(os.stat("b").st_size == 2 * MIB and not any(open("b", "rb").read()), "--force")
+    good("create", "new", "1M")
+    check(stat.S_IMODE(os.stat("new").st_mode) == 0o600, "others may read a new image")
+
+
+def in_use():
+    fill("a", MIB, 2)
+    with locked("a", fcntl.F_WRLCK):
+        for words in (("info",), ("check",), ("map",), ("snapshot", "-l")):
+            bad(*words, "a", text="is being written by a virtual machine or another program; --force-share")
+        bad("convert", "a", "b", text="--force-share")
+        bad("compare", "a", "a", status=2, text="--force-share")
+        for words in (("resize", "a", "+1M"), ("create", "--force", "a", "1M"), ("convert", "--force", "/dev/null", "a")):
+            done = run(*words)
+            check(done.returncode == 1, f"{words} in an image that is in use")
+        check(told("info", "-U", "--json", "a")["virtual-size"] == MIB, "--force-share")
+        good("convert", "-U", "a", "b")
+    with locked("a", fcntl.F_RDLCK):
+        good("info", "a")
+        good("compare", "a", "b")
+        bad("resize", "a", "+1M", text="is in use")
+        bad("create", "--force", "a", "1M", text="is in use")
+    check(os.stat("a").st_size == MIB, "an image in use has another size")
+    # While a virtual machine of the peer has it.
+    if shutil.which("qemu-io"):
+        peer = subprocess.Popen(["qemu-io", "-f", "raw", "a"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        peer.stdin.write(b"length\n")
+        peer.stdin.flush()
+        peer.stdout.readline()
+        bad("resize", "a", "+1M", text="is in use")
+        peer.communicate()
+
+
+def removal():
+    """A target that does not become an image is removed: when writing fails, and when the program is told to end."""
+    with open("source", "wb") as f:
+        f.write(b"x" * 4 * MIB)
+    done = run("convert", "source", "target", preexec_fn=lambda: limit_file_size(MIB))
+    check(done.returncode == 1 and "'target': " in done.stderr, f"a full disk: {done.returncode}, {done.stderr}")
+    check(not os.path.exists("target"), "half a target is left after an error")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # The pipe is full: the program stops at its first line.
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x")
+        os.set_blocking(writer, True)
+        process = subprocess.Popen([CHV_IMAGE, "convert", "-p", "source", "target"], stdout=writer, env=ENV)
+        while not os.path.exists("target") or os.stat("target").st_blocks == 0:
+            check(process.poll() is None, "it has ended")
+        process.send_signal(number)
+        check(process.wait(timeout=30) == -number, f"status after signal {number}")
+        check(not os.path.exists("target"), f"half a target is left after signal {number}")
+        os.close(reader)
+        os.close(writer)
+
+
+def limit_file_size(size):
+    import resource
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def closed_streams():
+    good("create", "a", "1M")
+    done = subprocess.run(["sh", "-c", f"{CHV_IMAGE} info a >&- 2>&- <&-; echo $?"], capture_output=True, text=True, env=ENV)
+    check(done.stdout == "0\n", f"without standard streams: {done.stdout}")
+    done = subprocess.run(["sh", "-c", f"{CHV_IMAGE} info a >/dev/full; echo $? >&2"], capture_output=True, text=True, env=ENV)
+    check(done.stderr.endswith("1\n") and "writing to standard output" in done.stderr, f"a full output: {done.stderr}")
+
+
+def sandboxed():
+    """What reads images has a filter, no new privileges and no paths."""
+    good("create", "source", "4M")
+    with open("source", "r+b") as f:
+        f.write(b"x" * MIB)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
+    process = subprocess.Popen([CHV_IMAGE, "convert", "-p", "source", "target"], stdout=writer, env=ENV)
+    try:
+        while not os.path.exists("target") or os.stat("target").st_blocks == 0:
+            check(process.poll() is None, "it has ended")
+        child = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{child}/status").read_text().splitlines() if ":\t" in line)
+        if subprocess.run(["grep", "-q", "__asan_init\\|__tsan_init", CHV_IMAGE]).returncode == 0:
+            raise Skipped("sanitizers make system calls of their own")
+        check(status["Seccomp"].strip() == "2", f"Seccomp is {status['Seccomp']}")
+        check(status["NoNewPrivs"].strip() == "1", f"NoNewPrivs is {status['NoNewPrivs']}")
+    finally:
+        os.close(reader)
+        process.wait()
+        os.close(writer)
+
+
+def info():
+    fill("a", MIB + 300, 3)
+    d = told("info", "--json", "a")
+    check(d["virtual-size"] == MIB + 512 and d["format"] == "raw" and d["filename"] == "a", f"{d}")
+    check(d["actual-size"] == os.stat("a").st_blocks * 512, f"{d}")
+    text = good("info", "a")
+    check("image: a\nformat: raw (recognised)\nvirtual size: 1 MiB (1049088 bytes)\n" in text, text)
+    check("format: raw\n" in good("info", "-f", "raw", "a"), "a format that was said")
+    os.rename("a", "evil\x1b[31m\nname")
+    check("image: evil?[31m?name" in good("info", "evil\x1b[31m\nname"), "control characters of a name")
+    check(json.loads(good("info", "--json", "evil\x1b[31m\nname"))["filename"] == "evil\x1b[31m\nname", "a name in JSON")
+
+
+def sizes():
+    for text, size in [("0", 0), ("1", 512), ("512", 512), ("1k", 1024), ("3M", 3 * MIB), ("1G", 1 << 30), ("2T", 2 << 40)]:
+        good("create", "--force", "a", text)
+        check(os.stat("a").st_size == size, f"{text} is {os.stat('a').st_size}")
+
+
+def resizing():
+    good("create", "a", "4M")
+    for change, size in [("+1M", 5), ("8M", 8), ("8M", 8), ("+0", 8)]:
+        good("resize", "a", change)
+        check(os.stat("a").st_size == size * MIB, f"{change}")
+    bad("resize", "a", "-1M", text="--shrink")
+    bad("resize", "a", "7M", text="cut off its last 1048576 bytes")
+    bad("resize", "--shrink", "a", "-9M", text="is too much")
+    bad("resize", "a", "+8388607T", text="'a': ")
+    good("resize", "--shrink", "a", "-1M")
+    check(os.stat("a").st_size == 7 * MIB, "--shrink")
+
+
+def comparing():
+    fill("a", MIB, 4)
+    shutil.copy("a", "b")
+    good("compare", "a", "b")
+    os.truncate("b", 2 * MIB)
+    good("compare", "-q", "a", "b")
+    good("compare", "b", "a")
+    check(run("compare", "-s", "a", "b").returncode == 1, "--strict")
+    for offset in (0, 512 * 1000 + 7, 2 * MIB - 1):
+        shutil.copy("a", "b")
+        os.truncate("b", 2 * MIB)
+        with open("b", "r+b") as f:
+            f.seek(offset)
+            old = f.read(1)
+            f.seek(offset)
+            f.write(bytes([old[0] ^ 1]))
+        for pair in (("a", "b"), ("b", "a")):
+            done = run("compare", "--json", *pair)
+            check(done.returncode == 1 and json.loads(done.stdout) == {"same": False, "offset": offset}, f"{offset}: {done.stdout}")
+    check(run("compare", "a", "b").stdout == f"the images differ at byte {2 * MIB - 1}\n", "text")
+
+
+def progress():
+    fill("a", 8 * MIB, 5, pieces=100)
+    rows = good("convert", "-p", "a", "b").splitlines()
+    check(rows and rows[-1] == "100 %" and len(rows) <= 11, f"{rows}")
+    check(good("convert", "a", "c") == "", "progress in a pipe that nobody asked for")
+    check(good("convert", "-pq", "a", "d") == "", "--quiet")
+
+
+def convert_into():
+    """An existing target gets the zeros too."""
+    fill("a", MIB, 6)
+    with open("b", "wb") as f:
+        f.write(b"x" * 2 * MIB)
+    good("convert", "-n", "a", "b")
+    content = open("b", "rb").read()
+    check(content == open("a", "rb").read() + b"x" * MIB, "what was copied")
+    good("create", "c", "512")
+    bad("convert", "-n", "a", "c", text="'c' is too small")
+    bad("convert", "-n", "a", "missing", text="No such file")
+    check(os.path.exists("c"), "a target of somebody else's is removed")
+
+
+def sparse():
+    good("create", "a", "64G")
+    with open("a", "r+b") as f:
+        f.seek(40 << 30)
+        f.write(b"x" * 5000 + bytes(MIB))
+    good("convert", "a", "b")
+    check(os.stat("b").st_blocks * 512 <= 128 * 1024, f"{os.stat('b').st_blocks} blocks")
+    good("compare", "a", "b")
+
+
+def through_qemu():
+    """Each format both ways, with content that has holes and zeros."""
+    fill("a.raw", 6 * MIB, 7)
+    for name in formats():
+        theirs, ours, back = f"theirs.{name}", f"ours.{name}", f"back.{name}"
+        if name != "raw":
+            qemu("convert", "-f", "raw", "-O", qemu_name(name), "a.raw", theirs)
+        else:
+            shutil.copy("a.raw", theirs)
+        check(told("info", "--json", theirs)["format"] == name, f"{theirs} is not recognised")
+        good("compare", "-f", name, "-F", "raw", theirs, "a.raw")
+        good("convert", "-f", name, theirs, back)
+        qemu("compare", "-f", "raw", "-F", "raw", "a.raw", back)
+        if name not in formats("create"):
+            continue
+        good("convert", "-O", name, "a.raw", ours)
+        qemu("compare", "-f", "raw", "-F", qemu_name(name), "a.raw", ours)
+        if name not in ("raw", "vhd"):
+            qemu("check", "-f", qemu_name(name), ours)
+        check(run("check", "-f", name, ours).returncode in (0, 63), f"{ours} is not clean")
+        size = json.loads(qemu("info", "--output=json", "-f", qemu_name(name), ours))["virtual-size"]
+        check(size >= 6 * MIB, f"{ours}: qemu-img reads {size} bytes")
+
+
+def maps():
+    fill("a.raw", 4 * MIB, 8)
+    for name in formats():
+        qemu("convert", "-f", "raw", "-O", qemu_name(name), "a.raw", f"a.{name}") if name != "raw" else None
+        ours = told("map", "--json", "-f", name, f"a.{name}")
+        theirs = json.loads(qemu("map", "--output=json", "-f", qemu_name(name), f"a.{name}"))
+        end = 0
+        for piece in ours:
+            check(piece["start"] == end, f"{name}: a gap at {end}")
+            end += piece["length"]
+        check(end == told("info", "--json", "-f", name, f"a.{name}")["virtual-size"], f"{name}: it ends at {end}")
+        # Where data lies they agree; zeros within what is allocated one sees and the other does not.
+        with open("a.raw", "rb") as f:
+            raw = f.read()
+        for piece in ours:
+            if not piece["data"]:
+                check(not any(raw[piece["start"]:piece["start"] + piece["length"]]), f"{name}: data at {piece} is called zeros")
+            elif "offset" in piece and not piece["compressed"]:
+                with open(piece["filename"], "rb") as f:
+                    f.seek(piece["offset"])
+                    check(f.read(piece["length"]).ljust(piece["length"], b"\0")[:len(raw) - piece["start"]] == raw[piece["start"]:piece["start"] + piece["length"]], f"{name}: {piece}")
+        check(sum(p["length"] for p in ours if p["data"]) >= sum(p["length"] for p in theirs if p["data"] and not p["zero"]) or name == "raw", name)
+
+
+def chvctl():
+    fill("a", MIB, 9)
+    for words in (("image", "info", "a"), ("image", "info", "--json", "a"), ("image", "compare", "a", "a"), ("image", "--help"), ("image", "info", "--help")):
+        done = run(*words, program=CHVCTL)
+        check(done.returncode == 0 and done.stdout == good(*words[1:]), f"{words}: {done.stderr}")
+    check(run("--json", "image", "info", "a", program=CHVCTL).stdout == good("info", "--json", "a"), "--json in front")
+    check(run("image", program=CHVCTL).stdout == good("--help"), "without a verb")
+    check(run("image", "check", "a", program=CHVCTL).returncode == 63, "the status")
+    done = run("-H", "host", "image", "info", "a", program=CHVCTL)
+    check(done.returncode == 2 and "files of this host" in done.stderr, f"-H: {done.stderr}")
+    done = subprocess.run([CHVCTL, "image", "info", "a"], capture_output=True, text=True, env={**ENV, "CHV_IMAGE": "/nonexistent"})
+    check(done.returncode == 1 and done.stderr == "chvctl: /nonexistent: No such file or directory\n", done.stderr)
+
+
+TESTS = [bad_lines, bad_files, bad_options, overwriting, in_use, removal, closed_streams, sandboxed, info, sizes, resizing, comparing,
+         progress, convert_into, sparse, through_qemu, maps, chvctl]
+
+
+def main():
+    failed = False
+    print(f"1..{len(TESTS)}")
+    for n, test in enumerate(TESTS, 1):
+        with tempfile.TemporaryDirectory(prefix="chv-image-") as folder:
+            os.chdir(folder)
+            try:
+                test()
+                print(f"ok {n} - {test.__name__}")
+            except Skipped as e:
+                print(f"ok {n} - {test.__name__} # SKIP {e}")
+            except AssertionError as e:
+                failed = True
+                print(f"not ok {n} - {test.__name__}")
+                for line in str(e).splitlines():
+                    print(f"# {line}")
+            finally:
+                os.chdir("/")
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+sys.exit(main())
