@@ -87,6 +87,7 @@ ExitStatus cmd_monitor(Options *options, Bus *bus);
 ExitStatus cmd_autostart(Options *options, Bus *bus);
 ExitStatus cmd_crash_policy(Options *options, Bus *bus);
 ExitStatus cmd_limits(Options *options, Bus *bus);
+ExitStatus cmd_update(Options *options, Bus *bus);
 ExitStatus cmd_dump(Options *options, Bus *bus);
 ExitStatus cmd_import(Options *options, Bus *bus);
 ExitStatus cmd_edit(Options *options, Bus *bus);

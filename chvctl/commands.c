@@ -58,6 +58,8 @@ static const Command table[] = {
         { "image", "create|info|check|convert|resize|snapshot|map|compare|formats [ARGUMENT]...",
           "make, show, check and change disk images", NULL, 0, -1, false, cmd_image,
           /* passes_on= */ true },
+        { "update", "NAME DEVICE OPTION=VALUE...", "change a device of a running virtual machine",
+          NULL, 3, -1, false, cmd_update },
         { "version", "", "show the client's and the service's version", NULL, 0, 0, false,
           cmd_version },
         { "help", "[COMMAND|SECTION]", "explain a command or a section of the configuration", NULL,

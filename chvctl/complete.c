@@ -10,7 +10,8 @@
  *
  * What an argument may be is read from the row of its command: NAME is a virtual machine unless the command makes a
  * new one, NEW a name that is made up, FILE a file, USER a user of this host, COMMAND and SECTION what they say,
- * KEY=VALUE a limit, words in small letters themselves.
+ * DEVICE a device of the machine before it, KEY=VALUE a limit, OPTION=VALUE what may change while a machine runs, words in small
+ * letters themselves.
  */
 
 #include "chvctl/complete.h"
@@ -198,13 +199,12 @@ static void complete_option(const Line *line) {
         }
 }
 
-static void offer_names(const Line *line) {
+/* Every object of the service: a{oa{sa{sv}}}; NULL: it does not tell. */
+static GVariant *objects_of(const Line *line) {
         g_auto(Bus) bus = { .options = &line->options };
         GDBusConnection *connection =
                         line->options.host ? NULL : bus_connect(&bus, /* error= */ NULL);
-        g_autoptr(GVariant) reply = NULL, objects = NULL;
-        GVariantIter iter;
-        GVariant *interfaces;
+        g_autoptr(GVariant) reply = NULL;
 
         if (connection)
                 reply = g_dbus_connection_call_sync(
@@ -213,20 +213,70 @@ static void offer_names(const Line *line) {
                                 /* parameters= */ NULL, G_VARIANT_TYPE("(a{oa{sa{sv}}})"),
                                 G_DBUS_CALL_FLAGS_NONE, PATIENCE, /* cancellable= */ NULL,
                                 /* error= */ NULL);
-        if (!reply)
-                return;
-        objects = g_variant_get_child_value(reply, 0);
-        g_variant_iter_init(&iter, objects);
-        while (g_variant_iter_next(&iter, "{&o@a{sa{sv}}}", NULL, &interfaces)) {
-                g_autoptr(GVariant) owned = interfaces;
-                g_autoptr(GVariant) vm =
-                                g_variant_lookup_value(owned, VM_INTERFACE, G_VARIANT_TYPE_VARDICT);
-                const char *name, *state;
+        return reply ? g_variant_get_child_value(reply, 0) : NULL;
+}
 
-                if (vm && g_variant_lookup(vm, "Name", "&s", &name) &&
-                    g_variant_lookup(vm, "State", "&s", &state))
-                        offer(line, name, state);
+/* Calls fn with the properties of each object that has the interface. */
+static void
+for_each(const Line *line,
+         const char *interface,
+         void (*fn)(const Line *line, const char *path, GVariant *properties, gpointer data),
+         gpointer data) {
+        g_autoptr(GVariant) objects = objects_of(line);
+        GVariant *interfaces;
+        const char *path;
+        GVariantIter iter;
+
+        if (!objects)
+                return;
+        g_variant_iter_init(&iter, objects);
+        while (g_variant_iter_next(&iter, "{&o@a{sa{sv}}}", &path, &interfaces)) {
+                g_autoptr(GVariant) owned = interfaces;
+                g_autoptr(GVariant) properties =
+                                g_variant_lookup_value(owned, interface, G_VARIANT_TYPE_VARDICT);
+
+                if (properties)
+                        fn(line, path, properties, data);
         }
+}
+
+static void offer_name(const Line *line, const char *path, GVariant *vm, gpointer data) {
+        const char *name, *state;
+
+        if (g_variant_lookup(vm, "Name", "&s", &name) &&
+            g_variant_lookup(vm, "State", "&s", &state))
+                offer(line, name, state);
+}
+
+static void offer_names(const Line *line) {
+        for_each(line, VM_INTERFACE, offer_name, /* data= */ NULL);
+}
+
+static void find_name(const Line *line, const char *path, GVariant *vm, gpointer data) {
+        char **ret_path = data;
+        const char *name;
+
+        if (g_variant_lookup(vm, "Name", "&s", &name) &&
+            g_str_equal(name, g_ptr_array_index(line->arguments, 0)) && !*ret_path)
+                *ret_path = g_strdup(path);
+}
+
+static void offer_device(const Line *line, const char *path, GVariant *device, gpointer data) {
+        const char *vm, *id, *kind;
+
+        if (g_variant_lookup(device, "VM", "&o", &vm) && g_str_equal(vm, data) &&
+            g_variant_lookup(device, "ID", "&s", &id) &&
+            g_variant_lookup(device, "Kind", "&s", &kind))
+                offer(line, id, kind);
+}
+
+/* Those of the machine that the first argument names. */
+static void offer_devices(const Line *line) {
+        g_autofree char *vm = NULL;
+
+        for_each(line, VM_INTERFACE, find_name, &vm);
+        if (vm)
+                for_each(line, DEVICE_INTERFACE, offer_device, vm);
 }
 
 static void offer_commands(const Line *line) {
@@ -284,6 +334,27 @@ static void offer_settings(const Line *line) {
         }
 }
 
+/* Options that may change while a machine runs; several sections may have one of the name. */
+static void offer_changes(const Line *line) {
+        g_autoptr(GHashTable) offered =
+                        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        size_t n;
+        const ChvSection *sections = chv_schema(&n);
+
+        if (strchr(line->word, '='))
+                return;
+        puts(":nospace");
+        for (size_t i = 0; i < n; i++)
+                for (size_t j = 0; j < sections[i].n_options; j++) {
+                        const ChvOption *option = &sections[i].options[j];
+                        g_autofree char *key = g_strconcat(option->cli ?: option->key, "=", NULL);
+
+                        if (option->live && !is_set(line, key) &&
+                            g_hash_table_add(offered, g_strdup(key)))
+                                offer(line, key, option->doc);
+                }
+}
+
 /* One of the words that the command's row joins with bars. */
 static void complete_kind(const Line *line, const char *kind) {
         if (strcmp(kind, "COMMAND") == 0)
@@ -297,7 +368,11 @@ static void complete_kind(const Line *line, const char *kind) {
         else if (strcmp(kind, "NAME") == 0) {
                 if (!line->command->configures)
                         offer_names(line);
-        } else if (strcmp(kind, "KEY=VALUE") == 0)
+        } else if (strcmp(kind, "DEVICE") == 0)
+                offer_devices(line);
+        else if (strcmp(kind, "OPTION=VALUE") == 0)
+                offer_changes(line);
+        else if (strcmp(kind, "KEY=VALUE") == 0)
                 offer_settings(line);
         else if (g_ascii_islower(kind[0]))
                 offer(line, kind, NULL);

@@ -12,6 +12,9 @@ void chv_section_set_fallbacks(const ChvSection *section, void *element, ChvAren
 void *chv_section_add(const ChvSection *section, ChvConfig *config, GError **error);
 /* cli: by the name in option strings. */
 const ChvOption *chv_section_option(const ChvSection *section, const char *key, bool cli);
+/* A dictionary of options into one value, or NULL, for each row, which the caller unrefs, also on errors. */
+bool chv_section_collect(
+                const ChvSection *section, GVariant *dict, GVariant **values, GError **error);
 /* One value, or NULL, for each row. Messages begin with "where.key: ", or for an option string with "--where key: ". */
 bool chv_section_apply(
                 const ChvSection *section,

@@ -129,8 +129,8 @@ bool chv_section_apply(
         return true;
 }
 
-static bool
-collect_values(const ChvSection *section, GVariant *dict, GVariant **values, GError **error) {
+bool chv_section_collect(
+                const ChvSection *section, GVariant *dict, GVariant **values, GError **error) {
         if (!g_variant_is_of_type(dict, G_VARIANT_TYPE("a{s*}")))
                 return chv_invalid(error, "must be an object");
         for (size_t i = 0; i < g_variant_n_children(dict); i++) {
@@ -171,7 +171,7 @@ read_element(const ChvSection *section,
              const char *where,
              GError **error) {
         g_autofree GVariant **values = g_new0(GVariant *, section->n_options);
-        bool good = collect_values(section, dict, values, error);
+        bool good = chv_section_collect(section, dict, values, error);
 
         if (!good)
                 g_prefix_error(error, "%s: ", where);

@@ -188,6 +188,16 @@ bool chv_limiter_validate(const ChvRateLimiter *limiter, const char *where, GErr
 /* NULL: there is none. */
 const ChvRateLimitGroup *chv_config_rate_limit_group(const ChvConfig *config, const char *id);
 
+/* Changes options of the device with this id in place: a{sv} as in its section, of those only that the schema lets change while the
+ * machine runs. On an error the configuration may be half changed: for a copy of one. Then comes chv_config_validate(). */
+bool chv_config_update(ChvConfig *config, const char *id, GVariant *changes, GError **error);
+
+/* "key=value" into such changes. For clients. */
+bool chv_config_add_change(GVariantDict *changes, const char *word, GError **error);
+
+/* The whole configuration again. */
+ChvConfig *chv_config_copy(const ChvConfig *config);
+
 /* Resources: what has to be opened for a configuration, by whom and how. */
 typedef enum {
         CHV_RESOURCE_KERNEL,    /* regular file, read */

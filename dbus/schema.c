@@ -174,11 +174,12 @@ static const ChvOption payload[] = {
 #define REFILL_MAX 86400000
 
 /* The rows of one token bucket; what is the other is in JSON also read from the reference's nested object (config-limiter.c). */
-#define RATE_LIMIT(prefix_, member_, type_, size_type_, unit_, doc_)                               \
+#define RATE_LIMIT(prefix_, member_, type_, size_type_, unit_, doc_, live_)                        \
         { .key = prefix_ "_size",                                                                  \
           .type = size_type_,                                                                      \
           .min = 0,                                                                                \
           .max = TIB(1024),                                                                        \
+          .live = live_,                                                                           \
           .unit = unit_,                                                                           \
           .doc = doc_ " that may be done within " prefix_ "_refill_time",                          \
           .offset = offsetof(type_, member_.size) },                                               \
@@ -186,18 +187,21 @@ static const ChvOption payload[] = {
                           .type = size_type_,                                                      \
                           .min = 0,                                                                \
                           .max = TIB(1024),                                                        \
+                          .live = live_,                                                           \
                           .unit = unit_,                                                           \
                           .doc = doc_ " that may be done at once, before all limits",              \
                           .offset = offsetof(type_, member_.one_time_burst) },                     \
         {                                                                                          \
                 .key = prefix_ "_refill_time", .type = CHV_OPT_U64, .min = 0, .max = REFILL_MAX,   \
-                .unit = "ms", .doc = "time in which " prefix_ "_size is available again",          \
+                .live = live_, .unit = "ms",                                                       \
+                .doc = "time in which " prefix_ "_size is available again",                        \
                 .offset = offsetof(type_, member_.refill_time)                                     \
         }
 
-#define RATE_LIMITER(type_)                                                                        \
-        RATE_LIMIT("bw", limiter.bw, type_, CHV_OPT_SIZE, "bytes", "bytes"),                       \
-                        RATE_LIMIT("ops", limiter.ops, type_, CHV_OPT_U64, NULL, "operations")
+#define RATE_LIMITER(type_, live_)                                                                 \
+        RATE_LIMIT("bw", limiter.bw, type_, CHV_OPT_SIZE, "bytes", "bytes", live_),                \
+                        RATE_LIMIT("ops", limiter.ops, type_, CHV_OPT_U64, NULL, "operations",     \
+                                   live_)
 
 static const ChvOption rate_limit_groups[] = {
         { .key = "id",
@@ -206,7 +210,7 @@ static const ChvOption rate_limit_groups[] = {
           .max = 64,
           .doc = "name of the group, for rate_limit_group of disks",
           .offset = offsetof(ChvRateLimitGroup, id) },
-        RATE_LIMITER(ChvRateLimitGroup),
+        RATE_LIMITER(ChvRateLimitGroup, false),
 };
 
 static const ChvOption disks[] = {
@@ -263,7 +267,7 @@ static const ChvOption disks[] = {
           .max = 64,
           .doc = "group whose limits the disk shares with others",
           .offset = offsetof(ChvDiskConfig, rate_limit_group) },
-        RATE_LIMITER(ChvDiskConfig),
+        RATE_LIMITER(ChvDiskConfig, true),
         { .key = "image_type",
           .type = CHV_OPT_STRING,
           .choices = "raw",
@@ -348,7 +352,7 @@ static const ChvOption net[] = {
           .fallback = "on",
           .doc = "offer checksum offload",
           .offset = offsetof(ChvNetConfig, offload_csum) },
-        RATE_LIMITER(ChvNetConfig),
+        RATE_LIMITER(ChvNetConfig, true),
         PCI_COMMON(ChvNetConfig, pci, NULL),
 };
 

@@ -45,6 +45,7 @@ typedef struct {
         const char *fallback; /* default as text, NULL: none */
         uint64_t min, max;    /* inclusive; both 0: the type's own range */
         bool power_of_2;
+        bool live;           /* may be changed while the machine runs */
         const char *choices; /* the words a string or mode may be, separated by spaces; NULL: any */
         const char *unit;    /* "bytes", NULL */
         const char *doc;     /* one line */

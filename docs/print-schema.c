@@ -61,6 +61,8 @@ static void print_limits(const ChvOption *option) {
                 printf(" A power of 2.");
         if (option->fallback && strcmp(option->fallback, "-1") != 0)
                 printf(" Default: ``%s``.", option->fallback);
+        if (option->live)
+                printf(" May be changed while the machine runs.");
 }
 
 static void print_option(const ChvSection *section, const ChvOption *option, bool keys) {

@@ -61,18 +61,36 @@ ChvdRecord *chvd_definition_record(
         return record;
 }
 
-ChvdDefinition *chvd_definition_renamed(const ChvdDefinition *definition, const char *name) {
-        ChvdDefinition *renamed = g_atomic_rc_box_new0(ChvdDefinition);
+/* Takes config, which needs what definition does. */
+static ChvdDefinition *
+derive(const ChvdDefinition *definition, const char *name, ChvConfig *config, GVariant *dict) {
+        ChvdDefinition *derived = g_atomic_rc_box_new0(ChvdDefinition);
 
-        renamed->name = g_strdup(name);
-        renamed->dict = g_variant_ref(definition->dict);
-        /* It was read before, and says the same as before. */
-        renamed->config = chv_config_from_variant(renamed->dict, /* error= */ NULL);
-        chv_config_complete(renamed->config);
-        renamed->needs = chv_config_resources(renamed->config);
-        renamed->given = chvd_fd_set_copy(definition->given);
-        renamed->lost = g_strdup(definition->lost);
-        return renamed;
+        derived->name = g_strdup(name);
+        derived->dict = g_variant_ref_sink(dict);
+        derived->config = config;
+        derived->needs = chv_config_resources(config);
+        derived->given = chvd_fd_set_copy(definition->given);
+        derived->lost = g_strdup(definition->lost);
+        return derived;
+}
+
+ChvdDefinition *chvd_definition_renamed(const ChvdDefinition *definition, const char *name) {
+        return derive(definition, name, chv_config_copy(definition->config), definition->dict);
+}
+
+ChvdDefinition *chvd_definition_updated(
+                const ChvdDefinition *definition,
+                const char *id,
+                GVariant *changes,
+                GError **error) {
+        g_autoptr(ChvConfig) config = chv_config_copy(definition->config);
+        GVariant *dict;
+
+        if (!chv_config_update(config, id, changes, error) || !chv_config_validate(config, error))
+                return NULL;
+        dict = chv_config_to_variant(config);
+        return derive(definition, definition->name, g_steal_pointer(&config), dict);
 }
 
 static ChvConsoleMode console_mode(const ChvConfig *config, const char *name) {

@@ -41,6 +41,12 @@ ChvdRecord *chvd_definition_record(
                 const ChvdPolicy *policy);
 /* The same under another name, which has to be a valid one. */
 ChvdDefinition *chvd_definition_renamed(const ChvdDefinition *definition, const char *name);
+/* The same with changes (a{sv}) of a device of it that is there already. */
+ChvdDefinition *chvd_definition_updated(
+                const ChvdDefinition *definition,
+                const char *id,
+                GVariant *changes,
+                GError **error);
 ChvdDefinition *chvd_definition_ref(ChvdDefinition *definition);
 void chvd_definition_unref(ChvdDefinition *definition);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdDefinition, chvd_definition_unref)

@@ -29,6 +29,14 @@ typedef struct {
         GDBusMethodInvocation *invocation;
 } CountersCall;
 
+/* A change that is under way: first in the worker, then on disk. */
+typedef struct {
+        ChvdVm *vm;
+        ChvDevice *skeleton;
+        GDBusMethodInvocation *invocation;
+        GVariant *changes; /* a{sv} */
+} Update;
+
 static void subject(gpointer data, GDBusMethodInvocation *invocation, ChvdSubject *ret_subject) {
         ChvdDevice *device = data;
 
@@ -47,13 +55,111 @@ static gboolean not_supported(GDBusMethodInvocation *invocation, const char *wha
         return true;
 }
 
+static void update_free(Update *update) {
+        chvd_vm_unref(update->vm);
+        g_object_unref(update->skeleton);
+        g_variant_unref(update->changes);
+        g_free(update);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Update, update_free)
+
+static void on_update_stored(gpointer data, const GError *error) {
+        g_autoptr(Update) update = data;
+
+        if (error)
+                g_dbus_method_invocation_return_error(
+                                update->invocation, CHV_ERROR, error->code,
+                                "config: in force, but not stored: %s", error->message);
+        else
+                chv_device_complete_update(update->skeleton, update->invocation);
+}
+
+/* What the worker says the device is like now; the object may have gone meanwhile. */
+static void take_config(const Update *update, GVariant *reply) {
+        g_autoptr(GVariant) devices = g_variant_get_child_value(reply, 0);
+        const char *id;
+        GVariantIter iter;
+        GVariant *config;
+
+        g_variant_iter_init(&iter, devices);
+        while (g_variant_iter_next(&iter, "(&s&s&s@a{sv})", &id, NULL, NULL, &config)) {
+                g_autoptr(GVariant) owned = config;
+
+                for (guint i = 0; i < update->vm->devices->len; i++) {
+                        ChvdDevice *device = g_ptr_array_index(update->vm->devices, i);
+
+                        if (device->skeleton != update->skeleton ||
+                            !g_str_equal(id, chv_device_get_id(device->skeleton)))
+                                continue;
+                        g_variant_unref(device->config);
+                        device->config = g_variant_ref(owned);
+                }
+        }
+}
+
+static void on_updated(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
+        g_autoptr(Update) update = data;
+        g_autoptr(ChvdDefinition) definition = NULL;
+        g_autoptr(GError) failed = NULL;
+        ChvdVm *vm = update->vm;
+
+        if (error)
+                return g_dbus_method_invocation_return_gerror(update->invocation, error);
+        take_config(update, reply);
+        if (chvd_vm_may_change(vm, &failed))
+                definition = chvd_definition_updated(
+                                vm->definition, chv_device_get_id(update->skeleton),
+                                update->changes, &failed);
+        if (!definition)
+                return on_update_stored(g_steal_pointer(&update), failed);
+        chvd_vm_change(vm, /* policy= */ NULL, definition, on_update_stored,
+                       g_steal_pointer(&update));
+}
+
+static bool refuse(GDBusMethodInvocation *invocation, const GError *error) {
+        g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
+}
+
+static bool has_guest(const ChvdDevice *device, GError **error) {
+        ChvVmState state = device->vm->state;
+
+        if (state == CHV_VM_STATE_RUNNING || state == CHV_VM_STATE_PAUSED)
+                return true;
+        g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_STATE, "VM '%s' is %s",
+                    chvd_vm_name(device->vm), chv_vm_state_to_string(state));
+        return false;
+}
+
 static gboolean
 on_update(ChvDevice *skeleton,
           GDBusMethodInvocation *invocation,
           GVariant *config,
           GVariant *options,
-          gpointer data) {
-        return not_supported(invocation, "updating");
+          ChvdDevice *device) {
+        static const char *const known[] = { NULL };
+        const char *id = chv_device_get_id(skeleton);
+        g_autoptr(ChvdDefinition) trial = NULL;
+        g_autoptr(GError) error = NULL;
+        Update *update;
+
+        if (!chvd_options_check(options, known, &error) || !has_guest(device, &error) ||
+            !chvd_vm_may_change(device->vm, &error))
+                return refuse(invocation, error);
+        trial = chvd_definition_updated(device->vm->definition, id, config, &error);
+        if (!trial)
+                return refuse(invocation, error);
+        update = g_new0(Update, 1);
+        update->vm = chvd_vm_ref(device->vm);
+        update->skeleton = g_object_ref(skeleton);
+        update->invocation = invocation;
+        update->changes = g_variant_ref(config);
+        chvd_worker_call(
+                        device->vm->worker, "UpdateDevice", g_variant_new("(s@a{sv})", id, config),
+                        "(a(sssa{sv}))",
+                        /* fds= */ NULL,
+                        /* timeout_ms= */ -1, on_updated, update);
+        return true;
 }
 
 static gboolean

@@ -78,26 +78,16 @@ static void on_io_error(void *opaque, const char *id, const char *operation, int
         events_post(machine->parts.events, "block", "io-error", g_variant_dict_end(&dict));
 }
 
-/* Takes the device into the machine; config is sunk, NULL for none. False if there is no device. */
-static bool
-keep_as(Machine *machine,
-        struct device *device,
-        const char *kind,
-        const struct pci_device *pci,
-        GVariant *config) {
-        g_autoptr(GVariant) sunk = g_variant_ref_sink(config ?: g_variant_new("a{sv}", NULL));
-        MachineDevice d = { .device = device, .kind = kind, .pci = pci };
-
-        if (!device)
-                return false;
-        d.config = g_steal_pointer(&sunk);
-        g_array_append_val(machine->devices, d);
-        return true;
+/* Takes the device into the machine. False if there is none. */
+static bool keep_as(Machine *machine, MachineDevice d) {
+        if (d.device)
+                g_array_append_val(machine->devices, d);
+        return d.device;
 }
 
 static bool keep(Machine *machine, struct device *device) {
-        return keep_as(machine, device, device ? device->ops->kind : NULL, /* pci= */ NULL,
-                       /* config= */ NULL);
+        return keep_as(machine, (MachineDevice){ .device = device,
+                                                 .kind = device ? device->ops->kind : NULL });
 }
 
 static bool add_platform(Machine *machine, GError **error) {
@@ -203,15 +193,17 @@ static bool add_segments(Machine *machine, GError **error) {
         return true;
 }
 
-/* The device's own part of the configuration, as the client would write it: element i of a list, or the section. */
-static GVariant *own_config(const Machine *machine, const char *section, size_t i) {
+GVariant *machine_own_config(const Machine *machine, const MachineDevice *d) {
         g_autoptr(GVariant) all = g_variant_ref_sink(chv_config_to_variant(machine->parts.config));
-        g_autoptr(GVariant) value = g_variant_lookup_value(all, section, /* expected_type= */ NULL);
-        g_autoptr(GVariant) element = NULL;
+        g_autoptr(GVariant) value = NULL, element = NULL;
 
-        if (!value || g_variant_is_of_type(value, G_VARIANT_TYPE_VARDICT))
+        if (d->section)
+                value = g_variant_lookup_value(all, d->section, /* expected_type= */ NULL);
+        if (!value)
+                return g_variant_new("a{sv}", NULL);
+        if (g_variant_is_of_type(value, G_VARIANT_TYPE_VARDICT))
                 return g_steal_pointer(&value);
-        element = g_variant_get_child_value(value, i);
+        element = g_variant_get_child_value(value, d->index);
         return g_variant_is_of_type(element, G_VARIANT_TYPE_VARIANT)
                                ? g_variant_get_variant(element)
                                : g_steal_pointer(&element);
@@ -237,8 +229,14 @@ add_virtio(Machine *machine,
         if (!vd)
                 return false;
         device = virtio_pci_new(&config, vd, on_virtio_event, machine, error);
-        return device && keep_as(machine, device, kind, virtio_pci_function(device),
-                                 own_config(machine, section, i));
+        return device && keep_as(machine, (MachineDevice){
+                                                          .device = device,
+                                                          .kind = kind,
+                                                          .pci = virtio_pci_function(device),
+                                                          .vd = vd,
+                                                          .section = section,
+                                                          .index = i,
+                                          });
 }
 
 static bool add_disk(Machine *machine, size_t index, GError **error) {

@@ -8,6 +8,8 @@
 
 #include "daemon/vmm/machine-private.h"
 
+#include "dbus/error.h"
+
 static struct throttle_limit limit(const ChvRateLimit *l) {
         return (struct throttle_limit){ l->size, l->one_time_burst, l->refill_time };
 }
@@ -33,4 +35,44 @@ struct throttle *machine_group(const Machine *machine, const char *id) {
         const ChvRateLimitGroup *group = id ? chv_config_rate_limit_group(config, id) : NULL;
 
         return group ? &machine->groups[group - config->rate_limit_groups] : NULL;
+}
+
+static const ChvRateLimiter *find_limiter(const ChvConfig *config, const char *id) {
+        for (size_t i = 0; i < config->n_disks; i++)
+                if (g_strcmp0(config->disks[i].pci.id, id) == 0)
+                        return &config->disks[i].limiter;
+        for (size_t i = 0; i < config->n_net; i++)
+                if (g_strcmp0(config->net[i].pci.id, id) == 0)
+                        return &config->net[i].limiter;
+        return NULL;
+}
+
+static struct virtio_dev *find_virtio(const Machine *machine, const char *id) {
+        for (guint i = 0; i < machine->devices->len; i++) {
+                const MachineDevice *d = &g_array_index(machine->devices, MachineDevice, i);
+
+                if (d->vd && g_str_equal(d->vd->id, id))
+                        return d->vd;
+        }
+        return NULL;
+}
+
+bool machine_set_limits(Machine *machine, const char *id, const ChvConfig *config, GError **error) {
+        const ChvRateLimiter *limiter = find_limiter(config, id);
+        struct virtio_dev *vd = find_virtio(machine, id);
+        struct throttle_config limits;
+        int r;
+
+        if (!limiter || !vd || !vd->ops->set_throttle) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_NOT_SUPPORTED,
+                            "Device '%s' has no limits that could be changed", id);
+                return false;
+        }
+        limits = machine_limits(limiter);
+        r = vd->ops->set_throttle(vd, &limits);
+        if (r >= 0)
+                return true;
+        g_set_error(error, CHV_ERROR, CHV_ERROR_FAILED, "Setting the limits of '%s': %s", id,
+                    g_strerror(-r));
+        return false;
 }

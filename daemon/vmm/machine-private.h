@@ -17,7 +17,9 @@ typedef struct {
         struct device *device;
         const char *kind;             /* of the device, whatever its transport is */
         const struct pci_device *pci; /* NULL: not on PCI */
-        GVariant *config;             /* a{sv} */
+        struct virtio_dev *vd;        /* NULL: no virtio device */
+        const char *section; /* of the configuration, and its element of that; NULL: none */
+        size_t index;
 } MachineDevice;
 
 typedef struct {
@@ -52,6 +54,9 @@ struct Machine {
 
 /* machine-devices.c: everything on the buses. On failure the caller frees the machine. */
 bool machine_add_devices(Machine *machine, GError **error);
+
+/* The device's own part of the configuration, as the client would write it: a{sv}, floating. */
+GVariant *machine_own_config(const Machine *machine, const MachineDevice *d);
 
 /* machine-limits.c: the limits of a device, of the devices in a group; what to give a disk that is in one (NULL: in none). */
 struct throttle_config machine_limits(const ChvRateLimiter *limiter);

@@ -238,12 +238,8 @@ void machine_free(Machine *machine) {
         detach_console(machine->parts.serial);
         detach_console(machine->parts.console);
         detach_console(machine->parts.debug_console);
-        for (guint i = machine->devices->len; i > 0; i--) {
-                MachineDevice *d = &g_array_index(machine->devices, MachineDevice, i - 1);
-
-                device_free(d->device);
-                g_clear_pointer(&d->config, g_variant_unref);
-        }
+        for (guint i = machine->devices->len; i > 0; i--)
+                device_free(g_array_index(machine->devices, MachineDevice, i - 1).device);
         g_array_unref(machine->devices);
         g_free(machine->groups);
         for (size_t i = machine->n_segments; i > 0; i--)
@@ -314,10 +310,10 @@ GVariant *machine_devices(Machine *machine) {
         for (guint i = 0; i < machine->devices->len; i++) {
                 const MachineDevice *d = &g_array_index(machine->devices, MachineDevice, i);
                 g_autofree char *address = d->pci ? pci_address(d->pci) : g_strdup("");
+                g_autoptr(GVariant) config = g_variant_take_ref(machine_own_config(machine, d));
 
                 g_variant_builder_add(
-                                &builder, "(sss@a{sv})", d->device->id, d->kind, address,
-                                d->config);
+                                &builder, "(sss@a{sv})", d->device->id, d->kind, address, config);
         }
         return g_variant_builder_end(&builder);
 }

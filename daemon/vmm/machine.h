@@ -37,6 +37,9 @@ void machine_resume(Machine *machine);
 void machine_press_power_button(Machine *machine);
 bool machine_nmi(Machine *machine, GError **error);
 
+/* Brings the limits in config, which may be another configuration of the same devices, to one of them. */
+bool machine_set_limits(Machine *machine, const char *id, const ChvConfig *config, GError **error);
+
 /* a(sssa{sv}): id, kind, PCI address or "", configuration. Floating. */
 GVariant *machine_devices(Machine *machine);
 

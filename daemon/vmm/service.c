@@ -436,6 +436,33 @@ on_get_counters(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService 
         return true;
 }
 
+/* Tried on a copy first: what the machine reads is changed at once or not at all. */
+static bool update_device(VmmService *service, const char *id, GVariant *changes, GError **error) {
+        g_autoptr(ChvConfig) trial = chv_config_copy(service->config);
+
+        return chv_config_update(trial, id, changes, error) && chv_config_validate(trial, error) &&
+               machine_set_limits(service->machine, id, trial, error) &&
+               chv_config_update(service->config, id, changes, error);
+}
+
+static gboolean on_update_device(
+                ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                const char *id,
+                GVariant *changes,
+                VmmService *service) {
+        g_autoptr(GError) error = NULL;
+
+        if (!has_machine(service, invocation))
+                return true;
+        if (update_device(service, id, changes, &error))
+                chv_vmm_complete_update_device(
+                                skeleton, invocation, machine_devices(service->machine));
+        else
+                g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
+}
+
 static Console *
 find_console(VmmService *service, GDBusMethodInvocation *invocation, const char *name) {
         for (unsigned i = 0; i < CONSOLE_MAX; i++) {
@@ -518,6 +545,7 @@ VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *op
                 { "handle-nmi", G_CALLBACK(on_nmi) },
                 { "handle-quit", G_CALLBACK(on_quit) },
                 { "handle-get-counters", G_CALLBACK(on_get_counters) },
+                { "handle-update-device", G_CALLBACK(on_update_device) },
                 { "handle-open-console", G_CALLBACK(on_open_console) },
                 { "handle-resize-console", G_CALLBACK(on_resize_console) },
         };

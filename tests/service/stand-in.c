@@ -45,6 +45,7 @@ static GDBusConnection *connection;
 static ChvVmm *vmm;
 static char **words;
 static GVariant *counters;
+static GVariant *updated; /* what UpdateDevice was told */
 static guint lonely;
 static bool booted, ended;
 static int status = EXIT_SUCCESS;
@@ -171,7 +172,7 @@ static GVariant *devices(void) {
         g_variant_builder_init(&list, G_VARIANT_TYPE("a(sssa{sv})"));
         g_variant_builder_add(
                         &list, "(sss@a{sv})", "_disk0", "disk", "0000:00:01.0",
-                        g_variant_new("a{sv}", NULL));
+                        updated ?: g_variant_new("a{sv}", NULL));
         g_variant_builder_add(
                         &list, "(sss@a{sv})", "_rng", "rng", "0000:00:02.0",
                         g_variant_new("a{sv}", NULL));
@@ -296,6 +297,19 @@ static gboolean on_reset(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
         event("vm", "rebooting");
         event("vm", "rebooted");
         chv_vmm_complete_reset(skeleton, invocation);
+        return true;
+}
+
+static gboolean on_update_device(
+                ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                const char *id,
+                GVariant *config) {
+        if (misbehaves(invocation))
+                return true;
+        g_clear_pointer(&updated, g_variant_unref);
+        updated = g_variant_ref(config);
+        chv_vmm_complete_update_device(skeleton, invocation, devices());
         return true;
 }
 
@@ -470,6 +484,7 @@ int main(int argc, char **argv) {
                         NULL, "signal::handle-nmi", on_plain, NULL, "signal::handle-power-button",
                         on_power_button, NULL, "signal::handle-quit", on_quit, NULL,
                         "signal::handle-get-counters", on_get_counters, NULL,
+                        "signal::handle-update-device", on_update_device, NULL,
                         "signal::handle-open-console", on_open_console, NULL,
                         "signal::handle-resize-console", on_resize_console, NULL, NULL);
         (void) g_unix_signal_add(SIGUSR1, on_power_off, NULL);

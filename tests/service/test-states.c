@@ -206,7 +206,7 @@ static void test_not_supported(void) {
         g_autoptr(Service) service = service_start(NULL);
         g_autofree char *vm = vm_run(service, "a", NULL, NULL);
         g_autofree char *device = g_strconcat(vm, "/device/_5fdisk0", NULL);
-        g_autoptr(GError) add = NULL, remove = NULL, update = NULL, counters = NULL;
+        g_autoptr(GError) add = NULL, remove = NULL, counters = NULL;
         g_autoptr(GVariant) reply = NULL;
 
         g_assert_null(service_call(
@@ -217,10 +217,6 @@ static void test_not_supported(void) {
                         service_call(service, vm, VM, "RemoveDevice",
                                      g_variant_new("(sa{sv})", "_disk0", NULL), &remove));
         assert_names(remove, CHV_ERROR_NOT_SUPPORTED, "not supported yet");
-        g_assert_null(
-                        service_call(service, device, DEVICE, "Update",
-                                     g_variant_new("(a{sv}a{sv})", NULL, NULL), &update));
-        assert_names(update, CHV_ERROR_NOT_SUPPORTED, "not supported yet");
         reply =
                         service_call(service, device, DEVICE, "GetCounters",
                                      g_variant_new("(a{sv})", NULL), &counters);

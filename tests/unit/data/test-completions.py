@@ -24,7 +24,7 @@ ENV = {**os.environ, "PATH": f"{CHVCTL.parent}:{os.environ['PATH']}", "LC_ALL": 
        "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "CHV_IMAGE": CHV_IMAGE, "HOME": HOME.name, "XDG_CONFIG_HOME": HOME.name,
        "XDG_DATA_HOME": HOME.name}
 # What the words of a command's row may be; another one would have to be taught to the completion.
-ARGUMENTS = {"ARGUMENT", "NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION", "KEY=VALUE"}
+ARGUMENTS = {"ARGUMENT", "NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION", "KEY=VALUE", "DEVICE", "OPTION=VALUE"}
 
 
 class Skipped(Exception):
@@ -166,6 +166,9 @@ def limits():
     check(":nospace" not in answer("limits", "a", "memory-max=a"), "no space behind the value")
     check(offered("limits", "a", "bogus=") == offered("limits", "a", "=") == [], "an unknown key")
     check(offered("limits", "") == [], "keys where a name should be")
+    changes = ["bw_one_time_burst=", "bw_refill_time=", "bw_size=", "ops_one_time_burst=", "ops_refill_time=", "ops_size="]
+    same(offered("update", "a", "_disk0", ""), changes, "what can be changed")
+    same(offered("update", "a", "_disk0", "bw_size=1", "bw_"), changes[:2], "those not given")
 
 
 @contextlib.contextmanager
