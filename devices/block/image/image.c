@@ -15,6 +15,7 @@
 
 const struct image_format *const image_formats[] = {
         &image_raw,
+        &image_vhd,
         NULL,
 };
 

@@ -465,7 +465,7 @@ static void queues_start(struct queue *queues, struct disk_image *d, enum engine
                         .d = d,
                         .start = i * PART,
                         .chaos = (CHAOS + i) * TOY_CLUSTER,
-                        .cluster = TOY_CLUSTER,
+                        .cluster = d->topology.discard_align,
                         .rand = g_rand_new_with_seed((guint32) g_test_rand_int()),
                         .model = g_malloc(PART),
                         .memory = g_malloc(OPS * PER_OP),
@@ -533,6 +533,19 @@ static void test_random_chain(gconstpointer kind) {
         random_on(&toy->img, GPOINTER_TO_INT(kind));
 }
 
+/* Of 2 MiB blocks, so that queues meet in them. */
+static void test_random_vhd(gconstpointer kind) {
+        g_autoptr(image_options) o = image_options_new();
+        g_autoptr(GError) error = NULL;
+        struct image_file *file = file_new(0);
+        struct image *img;
+
+        g_assert_true(image_vhd.create(file, DISK, o, &error));
+        img = image_open(file, &(struct image_open){ "vhd" }, &error);
+        g_assert_no_error(error);
+        random_on(img, GPOINTER_TO_INT(kind));
+}
+
 static void add_for_both(const char *name, GTestDataFunc fn) {
         for (int kind = ENGINE_AUTO; kind <= ENGINE_SYNC; kind += 2) {
                 g_autofree char *path = g_strdup_printf(
@@ -555,5 +568,6 @@ int main(int argc, char **argv) {
         add_for_both("raw", test_random_raw);
         add_for_both("toy", test_random_toy);
         add_for_both("chain", test_random_chain);
+        add_for_both("vhd", test_random_vhd);
         return g_test_run();
 }
