@@ -37,14 +37,24 @@ static void on_signal(int number) {
         stop = number;
 }
 
-/* Calls that wait return when one comes. */
+static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
+
 static void catch_signals(void) {
-        static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
         struct sigaction action = { .sa_handler = on_signal };
 
-        for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
-                (void) sigaction(signals[i], &action, NULL);
+        for (size_t i = 0; i < G_N_ELEMENTS(ending); i++)
+                (void) sigaction(ending[i], &action, NULL);
         (void) signal(SIGPIPE, SIG_IGN);
+}
+
+/* From here on they come while this process waits and at no other time. *ret_waiting: what is blocked then. */
+static void hold_signals(sigset_t *ret_waiting) {
+        sigset_t set;
+
+        (void) sigemptyset(&set);
+        for (size_t i = 0; i < G_N_ELEMENTS(ending); i++)
+                (void) sigaddset(&set, ending[i]);
+        (void) sigprocmask(SIG_BLOCK, &set, ret_waiting);
 }
 
 /* Whoever started this may have left descriptors open, or closed standard ones, whose numbers an image must not get. */
@@ -83,12 +93,12 @@ static int work(const Arguments *arguments, const Opener *opener, int socket) {
         }
         files = files_new(socket, names, fds, verb->n_files);
         status = verb->run(arguments, files);
-        files_free(files);
-        /* Output that nobody got is a failure, unless there is a worse one. */
+        /* Output that nobody got is a failure, unless there is a worse one. The socket stays open until then: the first process waits at it. */
         if (fflush(stdout) != 0 && status == 0) {
                 report("writing to standard output: %s", g_strerror(errno));
                 status = verb->status_failed;
         }
+        files_free(files);
         return status;
 }
 
@@ -97,9 +107,8 @@ static int wait_for(const Arguments *arguments, pid_t pid) {
 
         if (stop)
                 (void) kill(pid, SIGKILL);
-        while (waitpid(pid, &status, 0) < 0)
-                if (errno == EINTR && stop)
-                        (void) kill(pid, SIGKILL);
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
         if (WIFEXITED(status))
                 return WEXITSTATUS(status);
         if (!stop)
@@ -108,43 +117,59 @@ static int wait_for(const Arguments *arguments, pid_t pid) {
         return arguments->verb->status_failed;
 }
 
-static int run(const Arguments *arguments) {
-        g_autoptr(Opener) opener = opener_new(arguments);
-        g_autoptr(GError) error = NULL;
+/* Ends as the signal would have ended it. */
+static void end_by(int number) {
+        sigset_t set;
+
+        (void) signal(number, SIG_DFL);
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, number);
+        (void) sigprocmask(SIG_UNBLOCK, &set, NULL);
+        (void) raise(number);
+}
+
+static int run_child(const Arguments *arguments, Opener *opener, GError **error) {
         int sockets[2], status;
+        sigset_t waiting;
         pid_t pid;
 
-        catch_signals();
-        if (!opener_open_named(opener, &error) ||
-            (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0 &&
-             !hv_error_errno(&error, errno, "a pair of sockets"))) {
-                opener_remove_made(opener);
-                return report_error(error, arguments->verb->status_failed);
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
+                (void) hv_error_errno(error, errno, "a pair of sockets");
+                return -1;
         }
+        hold_signals(&waiting);
         pid = fork();
         if (pid == 0) {
                 (void) close(sockets[0]);
-                /* The first process takes care of them. */
-                (void) signal(SIGINT, SIG_IGN);
-                (void) signal(SIGHUP, SIG_IGN);
-                status = work(arguments, opener, sockets[1]);
-                _exit(status);
+                _exit(work(arguments, opener, sockets[1]));
         }
         (void) close(sockets[1]);
-        if (pid < 0) {
-                report("no second process: %s", g_strerror(errno));
-                status = arguments->verb->status_failed;
-        } else {
-                opener_serve(opener, sockets[0]);
+        if (pid > 0) {
+                if (!stop)
+                        opener_serve(opener, sockets[0], &waiting);
                 status = wait_for(arguments, pid);
+        } else {
+                (void) hv_error_errno(error, errno, "a second process");
+                status = -1;
         }
         (void) close(sockets[0]);
-        if (status != 0)
+        return status;
+}
+
+static int run(const Arguments *arguments) {
+        g_autoptr(Opener) opener = opener_new(arguments);
+        g_autoptr(GError) error = NULL;
+        int status = -1;
+
+        catch_signals();
+        if (opener_open_named(opener, &error))
+                status = run_child(arguments, opener, &error);
+        if (status < 0)
+                status = report_error(error, arguments->verb->status_failed);
+        if (status != 0 || stop)
                 opener_remove_made(opener);
-        if (stop) {
-                (void) signal(stop, SIG_DFL);
-                (void) raise(stop);
-        }
+        if (stop)
+                end_by(stop);
         return status;
 }
 

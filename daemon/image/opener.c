@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -267,12 +268,12 @@ static bool send_answer(int socket, const struct wire_answer *answer, int fd) {
         return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t) sizeof(*answer);
 }
 
-void opener_serve(Opener *opener, int socket) {
+void opener_serve(Opener *opener, int socket, const sigset_t *blocked_while_waiting) {
+        struct pollfd poll = { .fd = socket, .events = POLLIN };
         struct wire_request request;
-        ssize_t n;
 
-        /* An interrupted call ends it as well: main() has been told to end. */
-        while ((n = recv(socket, &request, sizeof(request), 0)) == (ssize_t) sizeof(request)) {
+        while (ppoll(&poll, 1, /* timeout= */ NULL, blocked_while_waiting) == 1 &&
+               recv(socket, &request, sizeof(request), MSG_DONTWAIT) == (ssize_t) sizeof(request)) {
                 g_autoptr(GError) error = NULL;
                 struct wire_answer answer = { 0 };
                 autofd fd = answer_request(opener, &request, &error);

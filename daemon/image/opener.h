@@ -2,6 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <signal.h>
+
 #include "daemon/image/arguments.h"
 
 /*
@@ -18,8 +20,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Opener, opener_free)
 bool opener_open_named(Opener *opener, GError **error);
 int opener_fd(const Opener *opener, unsigned n);
 
-/* Opens what images name and answers on the socket, until its other end is closed. */
-void opener_serve(Opener *opener, int socket);
+/* Opens what images name and answers on the socket, until its other end is closed or a signal comes that is not in blocked_while_waiting. All
+ * that may end it are blocked when this is called, so none comes unseen. */
+void opener_serve(Opener *opener, int socket, const sigset_t *blocked_while_waiting);
 
 /* Removes what was made here and did not become an image. */
 void opener_remove_made(const Opener *opener);

@@ -16,6 +16,7 @@
 const struct image_format *const image_formats[] = {
         &image_raw,
         &image_vhd,
+        &image_vmdk,
         NULL,
 };
 

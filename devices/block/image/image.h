@@ -213,3 +213,4 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(image, image_free)
 /* The formats; each in its own file. */
 extern const struct image_format image_raw;
 extern const struct image_format image_vhd;
+extern const struct image_format image_vmdk;

@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 
 CHV_IMAGE, CHVCTL = (pathlib.Path(p).absolute() for p in sys.argv[1:3])
 ENV = {**os.environ, "LC_ALL": "C.UTF-8", "CHV_IMAGE": str(CHV_IMAGE), "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
@@ -393,6 +394,137 @@ def maps():
         check(sum(p["length"] for p in ours if p["data"]) >= sum(p["length"] for p in theirs if p["data"] and not p["zero"]) or name == "raw", name)
 
 
+def vmdks():
+    """Every kind that qemu-img makes is read; flat ones are written too."""
+    fill("a.raw", 6 * MIB, 10)
+    fill("b.raw", 6 * MIB, 11)
+    for kind in ("monolithicSparse", "streamOptimized", "twoGbMaxExtentSparse", "monolithicFlat", "twoGbMaxExtentFlat"):
+        name = f"{kind}.vmdk"
+        qemu("convert", "-f", "raw", "-O", "vmdk", "-o", f"subformat={kind}", "a.raw", name)
+        good("compare", "-f", "vmdk", name, "a.raw")
+        check(told("info", "-f", "vmdk", "--json", name)["format-specific"]["create-type"] == kind, kind)
+        check(told("check", "-f", "vmdk", "--json", name)["corruptions"] == 0, kind)
+        if "Flat" in kind:
+            bad("info", name, text="needs other files, and its format was only recognised")
+            good("convert", "-n", "-f", "raw", "-O", "vmdk", "b.raw", name)
+            qemu("compare", "-f", "raw", "-F", "vmdk", "b.raw", name)
+            good("compare", "-f", "vmdk", name, "b.raw")
+        else:
+            bad("convert", "-n", "-f", "raw", "-O", "vmdk", "b.raw", name, text="Read-only file system")
+    bad("create", "-f", "vmdk", "new.vmdk", "1M", text="can be read and not be made")
+
+
+def large_vmdks():
+    """Several extents, with data across their borders."""
+    with open("a.raw", "wb") as f:
+        f.truncate(5 << 30)
+        for at in ((2 << 30) - 2000, (4 << 30) - 70000, (5 << 30) - 4096):
+            f.seek(at)
+            f.write(random.Random(at).randbytes(min(200000, (5 << 30) - at)))
+    for kind in ("twoGbMaxExtentSparse", "twoGbMaxExtentFlat"):
+        qemu("convert", "-f", "raw", "-O", "vmdk", "-o", f"subformat={kind}", "a.raw", "a.vmdk")
+        check(told("info", "-f", "vmdk", "--json", "a.vmdk")["format-specific"]["extents"] == 3, kind)
+        # Not the whole of the flat ones: that would take long.
+        if "Flat" not in kind:
+            good("compare", "-f", "vmdk", "-F", "raw", "a.vmdk", "a.raw")
+        pieces = [p for p in told("map", "--json", "-f", "vmdk", "a.vmdk") if p["data"]]
+        check({p["filename"] for p in pieces} == {f"a-{'f' if 'Flat' in kind else 's'}00{n}.vmdk" for n in (1, 2, 3)}, f"{kind}: {pieces}")
+        for extent in pathlib.Path().glob("a-*.vmdk"):
+            extent.unlink()
+        os.unlink("a.vmdk")
+
+
+DESCRIPTOR = """# Disk DescriptorFile
+version=1
+CID=12345678
+parentCID=ffffffff
+createType="monolithicFlat"
+RW 2048 FLAT "flat" 0
+"""
+
+
+def bad_vmdks():
+    pathlib.Path("flat").write_bytes(b"x" * MIB)
+    pathlib.Path("secret").write_bytes(b"y" * MIB)
+    path = pathlib.Path("a.vmdk")
+    path.write_text(DESCRIPTOR)
+    good("info", "-f", "vmdk", "a.vmdk")
+    extent = 'RW 2048 FLAT "flat" 0'
+    for old, new, text in [
+            ("ffffffff", "12345679", "a difference to another image"), (extent, "", "names no extents"), (extent, extent.replace("2048", "0"), "size of an extent"),
+            (extent, extent.replace("2048", "99999999999999999999"), "size of an extent"), (extent, extent.replace("FLAT", "VMFSSPARSE"), "not supported"),
+            (extent, extent.replace("RW", "NOACCESS"), "may not be read"), (extent, extent.replace('"flat"', "flat"), "name of an extent"),
+            (extent, extent.replace('"flat"', '"fl\x07at"'), "name of an extent"), (extent, extent.replace('"flat"', '""'), "name of an extent"),
+            (extent, extent.replace('" 0', '" -1'), "offset of an extent"), (extent, extent.replace("flat", "missing"), "No such file"),
+            (extent, extent.replace("flat", "/dev/zero"), "neither a regular file"), (extent, extent.replace("FLAT", "SPARSE"), "it is not there"),
+            ('createType="monolithicFlat"', "", "no createType"), ("version=1", "bogus", "neither a setting nor"), (extent, (extent + "\n") * 513, "more than 512 extents"),
+            (extent, (extent.replace("2048", str((1 << 54) - 1)) + "\n") * 2, "too large together"), (extent, "#" * 300000 + "\n" + extent, "longer than")]:
+        path.write_text(DESCRIPTOR.replace(old, new))
+        bad("map", "-f", "vmdk", "a.vmdk", text=text)
+    # A disk of a guest that became a descriptor overnight reads nobody's files.
+    path.write_text(DESCRIPTOR.replace("flat", "secret"))
+    bad("convert", "a.vmdk", "target", text="its format was only recognised")
+    check(not os.path.exists("target"), "a target")
+    path.write_text(DESCRIPTOR.replace(extent, "RW 2048 ZERO"))
+    good("convert", "a.vmdk", "target")
+    check(open("target", "rb").read() == bytes(MIB), "zeros")
+
+
+def stream(data, grain=8, entries=512):
+    """As VMware writes one: the header that counts is at the end, where the directory's place was known."""
+    def sectors(blob):
+        return blob + bytes(-len(blob) % 512)
+
+    def header(directory):
+        head = struct.pack("<4sIIQQQQIQQQB4sH", b"KDMV", 3, 0x30001, len(data) // 512, grain, 1, 2, entries, 0, directory, 128, 0, b"\n \r\n", 1)
+        return sectors(head)
+
+    text = DESCRIPTOR.replace("monolithicFlat", "streamOptimized").replace("RW 2048 FLAT", f"RDONLY {len(data) // 512} SPARSE").replace(" 0\n", "\n")
+    out = bytearray(header((1 << 64) - 1) + sectors(text.encode()).ljust(1024, b"\0"))
+    tables = {}
+    for n in range(0, len(data), grain * 512):
+        piece = data[n:n + grain * 512]
+        if any(piece):
+            packed = zlib.compress(piece)
+            tables.setdefault(n // 512 // grain // entries, {})[n // 512 // grain % entries] = len(out) // 512
+            out += sectors(struct.pack("<QI", n // 512, len(packed)) + packed)
+    directory = []
+    for index in range(-(-len(data) // (grain * 512 * entries))):
+        table = tables.get(index)
+        out += sectors(struct.pack("<QII", entries * 4 // 512, 0, 1)) if table else b""
+        directory.append(len(out) // 512 if table else 0)
+        if table:
+            out += sectors(struct.pack(f"<{entries}I", *(table.get(i, 0) for i in range(entries))))
+    out += sectors(struct.pack("<QII", 1, 0, 2))
+    place = len(out) // 512
+    out += sectors(struct.pack(f"<{len(directory)}I", *directory))
+    out += sectors(struct.pack("<QII", 1, 0, 3)) + header(place) + bytes(512)
+    return bytes(out)
+
+
+def streams():
+    """Streams whose directory is at the end, whole, cut off and damaged."""
+    whole = stream(fill("a.raw", MIB, 12) and open("a.raw", "rb").read())
+    path = pathlib.Path("a.vmdk")
+    path.write_bytes(whole)
+    good("compare", "-f", "vmdk", "a.vmdk", "a.raw")
+    qemu("compare", "-f", "vmdk", "-F", "raw", "a.vmdk", "a.raw")
+    check(told("info", "--json", "a.vmdk")["format-specific"]["compressed"], "it is compressed")
+    for cut in (1, 511, 512, 1024, 1536, 4096, len(whole) // 2, len(whole) - 512):
+        path.write_bytes(whole[:-cut])
+        bad("convert", "-f", "vmdk", "a.vmdk", "target", text="header")
+        check(not os.path.exists("target"), "a target")
+    # Damage shows as an error or as other data, never as an end by a signal.
+    r = random.Random(1)
+    for n in range(40):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[r.choice([r.randrange(2000), r.randrange(len(whole)), -r.randrange(1, 4000)])] = r.randrange(256)
+        path.write_bytes(damaged)
+        done = run("convert", "--force", "-f", "vmdk", "a.vmdk", "target")
+        check(done.returncode in (0, 1) and "ended by signal" not in done.stderr, f"{n}: {done.stderr}")
+
+
 def chvctl():
     fill("a", MIB, 9)
     for words in (("image", "info", "a"), ("image", "info", "--json", "a"), ("image", "compare", "a", "a"), ("image", "--help"), ("image", "info", "--help")):
@@ -408,7 +540,8 @@ def chvctl():
 
 
 TESTS = [bad_lines, bad_files, bad_options, overwriting, in_use, removal, closed_streams, sandboxed, info, sizes, resizing, comparing,
-         progress, convert_into, sparse, through_qemu, maps, chvctl]
+         progress, convert_into, sparse, through_qemu, maps, vmdks, large_vmdks,
+         bad_vmdks, streams, chvctl]
 
 
 def main():
