@@ -37,6 +37,8 @@ static void complete_mac(ChvConfig *config, ChvNetConfig *net) {
         guint32 high = g_random_int(), low = g_random_int();
         char mac[18];
 
+        if (!net->mac_filter)
+                net->mac_filter = chv_arena_strdup(config->arena, net->mac ? "on" : "off");
         if (net->mac)
                 return;
         /* Locally administered, not a group. */

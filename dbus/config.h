@@ -107,7 +107,8 @@ typedef struct {
         char *bridge; /* that the host interface is attached to; NULL: none */
         char *ip, *mask;
         char *mac, *host_mac; /* canonical aa:bb:cc:dd:ee:ff; mac is filled in by chv_config_complete */
-        uint16_t mtu;         /* 0: not given */
+        char *mac_filter; /* "on" or "off"; NULL: on if mac is given, filled in by chv_config_complete */
+        uint16_t mtu;                                /* 0: not given */
         uint16_t num_queues;                         /* RX + TX: 2 */
         uint16_t queue_size;                         /* 256 */
         bool offload_tso, offload_ufo, offload_csum; /* true */

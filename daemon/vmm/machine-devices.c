@@ -294,6 +294,7 @@ static bool add_net(Machine *machine, size_t index, GError **error) {
                 .tap_fds = fds,
                 .n_pairs = (uint16_t) n_pairs,
                 .queue_size = net->queue_size,
+                .mac_filter = g_strcmp0(net->mac_filter, "on") == 0,
                 .mtu = net->mtu,
                 .offload_tso = net->offload_tso,
                 .offload_ufo = net->offload_ufo,

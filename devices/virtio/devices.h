@@ -70,7 +70,8 @@ struct virtio_net_config {
         uint16_t n_pairs;
         uint16_t queue_size;
         uint8_t mac[6];
-        uint16_t mtu; /* 0: not offered */
+        bool mac_filter; /* drop what the guest sends from another address */
+        uint16_t mtu;    /* 0: not offered */
         bool offload_tso, offload_ufo, offload_csum;
         struct throttle_config limits; /* of each direction, over all pairs */
         struct io_thread_hook hook;

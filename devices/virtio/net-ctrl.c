@@ -4,8 +4,8 @@
 /*
  * The control queue of a network device (virtio 1.2, 5.1.6.5), on the first pair's thread.
  *
- * Number of pairs and guest offloads take effect. Receive modes, the MAC table and VLAN filters are answered with OK and have none:
- * every frame of the port is the guest's, and a filter is allowed to let too much through. What is unknown is an error.
+ * What the driver says is kept in the device and brought to each pair's thread before it is answered. What is unknown, was not
+ * negotiated or is not whole is an error, and changes nothing.
  */
 
 #include "devices/virtio/net.h"
@@ -18,6 +18,8 @@
 struct command {
         uint8_t class, number;
         uint8_t data[8];
+        size_t len; /* of data, of which the rest is in the chain */
+        const struct virtq_chain *chain;
 };
 
 int vnet_set_pairs(struct vnet *net, unsigned n) {
@@ -66,20 +68,92 @@ static bool set_offloads(struct vnet *net, const struct command *c) {
         return true;
 }
 
-static bool execute(struct vnet *net, const struct command *c, size_t data_len) {
+static void set_filter(struct vnet *net, const struct vnet_filter *filter) {
+        net->filter = *filter;
+        for (unsigned i = 0; i < net->active_pairs; i++)
+                vnet_pair_set_filter(net->pairs[i]);
+}
+
+static bool set_mode(struct vnet *net, const struct command *c) {
+        struct vnet_filter filter = net->filter;
+        unsigned needs = c->number >= VNET_RX_ALLUNI ? VNET_F_CTRL_RX_EXTRA : VNET_F_CTRL_RX;
+
+        if (c->number >= VNET_RX_MODES || c->len < 1 || !virtio_has(&net->vd, needs))
+                return false;
+        filter.modes[c->number] = c->data[0] != 0;
+        set_filter(net, &filter);
+        return true;
+}
+
+/* A number and so many addresses, from *offset of the data on. */
+static bool read_macs(const struct command *c, size_t *offset, struct vnet_macs *ret) {
+        uint32_t n;
+        size_t kept;
+
+        if (*offset + sizeof(n) > c->len)
+                return false;
+        (void) iov_copy_out(c->chain->iov, c->chain->n_read, 2 + *offset, &n, sizeof(n));
+        n = GUINT32_FROM_LE(n);
+        *offset += sizeof(n);
+        if (n > (c->len - *offset) / 6)
+                return false;
+        kept = 6 * MIN(n, VNET_MACS_MAX);
+        *ret = (struct vnet_macs){ .n = n };
+        (void) iov_copy_out(c->chain->iov, c->chain->n_read, 2 + *offset, ret->mac, kept);
+        *offset += (size_t) n * 6;
+        return true;
+}
+
+static bool set_macs(struct vnet *net, const struct command *c) {
+        struct vnet_filter filter = net->filter;
+        size_t offset = 0;
+
+        if (!virtio_has(&net->vd, VNET_F_CTRL_RX) || !read_macs(c, &offset, &filter.uni) ||
+            !read_macs(c, &offset, &filter.multi))
+                return false;
+        set_filter(net, &filter);
+        return true;
+}
+
+static bool set_mac(struct vnet *net, const struct command *c) {
+        struct vnet_filter filter = net->filter;
+
+        if (!virtio_has(&net->vd, VNET_F_CTRL_MAC_ADDR) || c->len < 6 || c->data[0] & 1)
+                return false;
+        memcpy(filter.mac, c->data, 6);
+        set_filter(net, &filter);
+        vnet_show_mac(net);
+        return true;
+}
+
+static bool set_vlan(struct vnet *net, const struct command *c) {
+        struct vnet_filter filter = net->filter;
+
+        if (!virtio_has(&net->vd, VNET_F_CTRL_VLAN) || c->number > VNET_VLAN_DEL || c->len < 2 ||
+            !vnet_filter_set_vlan(
+                            &filter, c->data[0] | (unsigned) c->data[1] << 8,
+                            c->number == VNET_VLAN_ADD))
+                return false;
+        set_filter(net, &filter);
+        return true;
+}
+
+static bool execute(struct vnet *net, const struct command *c) {
         switch (c->class) {
         case VNET_CLASS_RX:
-                return c->number <= VNET_RX_LAST && data_len >= 1;
+                return set_mode(net, c);
         case VNET_CLASS_MAC:
-                return c->number == VNET_MAC_TABLE_SET && data_len >= 8;
+                if (c->number == VNET_MAC_TABLE_SET)
+                        return set_macs(net, c);
+                return c->number == VNET_MAC_ADDR_SET && set_mac(net, c);
         case VNET_CLASS_VLAN:
-                return c->number <= VNET_VLAN_LAST && data_len >= 2;
+                return set_vlan(net, c);
         case VNET_CLASS_ANNOUNCE:
                 return c->number == VNET_ANNOUNCE_ACK;
         case VNET_CLASS_MQ:
-                return c->number == VNET_MQ_PAIRS_SET && data_len >= 2 && set_pairs(net, c);
+                return c->number == VNET_MQ_PAIRS_SET && c->len >= 2 && set_pairs(net, c);
         case VNET_CLASS_OFFLOADS:
-                return c->number == VNET_OFFLOADS_SET && data_len >= 8 && set_offloads(net, c);
+                return c->number == VNET_OFFLOADS_SET && c->len >= 8 && set_offloads(net, c);
         default:
                 return false;
         }
@@ -87,13 +161,18 @@ static bool execute(struct vnet *net, const struct command *c, size_t data_len) 
 
 /* False: there is no room for an answer. */
 static bool answer(struct vnet *net, const struct virtq_chain *chain) {
-        struct command c = { 0 };
-        size_t n = iov_copy_out(chain->iov, chain->n_read, 0, &c, sizeof(c));
+        struct command c = { .chain = chain };
+        uint8_t start[2 + sizeof(c.data)] = { 0 };
         uint8_t ack = VNET_ERR;
 
         if (chain->write_len == 0)
                 return false;
-        if (n >= 2 && execute(net, &c, n - 2))
+        (void) iov_copy_out(chain->iov, chain->n_read, 0, start, sizeof(start));
+        c.class = start[0];
+        c.number = start[1];
+        memcpy(c.data, start + 2, sizeof(c.data));
+        c.len = chain->read_len > 2 ? chain->read_len - 2 : 0;
+        if (chain->read_len >= 2 && execute(net, &c))
                 ack = VNET_OK;
         (void) iov_copy_in(chain->iov + chain->n_read, chain->n_write, 0, &ack, 1);
         virtq_mark_written(net->ctrl.q, chain, 1);

@@ -140,6 +140,17 @@ static int retry_here(void *opaque) {
         return 0;
 }
 
+static int take_filter(void *opaque) {
+        struct vnet_pair *pair = opaque;
+
+        pair->filter = pair->net->filter;
+        return 0;
+}
+
+void vnet_pair_set_filter(struct vnet_pair *pair) {
+        (void) iothread_call(pair->thread, take_filter, pair);
+}
+
 int vnet_pair_expect_limits(struct vnet_pair *pair) {
         return iothread_call(pair->thread, prepare_here, pair);
 }
@@ -174,6 +185,7 @@ static int start_here(void *opaque) {
         }
         pair->serving = true;
         pair->dead = false;
+        pair->filter = pair->net->filter;
         pair->tx.blocked = false;
         /* Buffers and frames that came before the watches, or whose kick was consumed before a pause. */
         vnet_rx_run(pair);

@@ -162,6 +162,18 @@ static bool may_receive(struct vnet_pair *pair, uint64_t *ret_now) {
         return wait == 0;
 }
 
+/* What has been read lies in iov; its start may have ended in the spill area. */
+static bool is_wanted(const struct vnet_pair *pair, size_t len) {
+        const struct vnet_rx *rx = &pair->rx;
+        uint8_t copy[16];
+        size_t n = MIN(len - NET_HEADER_LEN, sizeof(copy));
+
+        if (pair->filter.modes[VNET_RX_PROMISC])
+                return true;
+        n = iov_copy_out(rx->iov, rx->n_iov + 1u, NET_HEADER_LEN, copy, n);
+        return vnet_filter_wants(&pair->filter, copy, n);
+}
+
 static enum step receive(struct vnet_pair *pair) {
         struct throttle *limits = &pair->net->rx_limits;
         struct vnet_rx *rx = &pair->rx;
@@ -184,6 +196,10 @@ static enum step receive(struct vnet_pair *pair) {
         }
         if (n < VNET_FRAME_MIN || n > VNET_FRAME_MAX || !vnet_link_is_up(pair->net))
                 return drop(rx);
+        if (!is_wanted(pair, (size_t) n)) {
+                vnet_count(&rx->n.refused, 1);
+                return STEP_NEXT;
+        }
         if ((uint32_t) n > rx->room) {
                 if (!takes_many(pair))
                         return drop(rx);

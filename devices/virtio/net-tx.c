@@ -4,19 +4,22 @@
 /*
  * Frames from the guest to the port: one writev(2) each, out of guest memory.
  *
- * The header is the kernel's to check: it copies header and frame before it looks at them. What the port refuses is dropped, as a
+ * The header is the kernel's to check: it copies header and frame before it looks at them. A source address is checked in a copy of the
+ * frame's start, which is what is sent then. What the port refuses is dropped, as a
  * network does; when it would block, the frame goes back to the queue until the port is writable.
  */
 
 #include "devices/virtio/net.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum sent {
         SENT,
         NOT_SENT, /* dropped */
         WOULD_BLOCK,
         LIMITED,
+        SPOOFED,
 };
 
 /* How long the frame has to wait for tokens; they are taken when it has been sent, at *ret_now (0: no limits). */
@@ -27,13 +30,34 @@ static uint64_t must_wait(struct vnet_pair *pair, uint64_t bytes, uint64_t *ret_
         return *ret_now ? throttle_wait(limits, *ret_now, bytes, 1) : 0;
 }
 
-static enum sent send_frame(struct vnet_pair *pair, const struct virtq_chain *chain) {
+/* Puts a copy of the frame's start in front of the rest: chain->iov[-1] is free. False: it is not from the device's address. */
+static bool check_source(struct vnet_pair *pair, struct virtq_chain *chain) {
+        struct vnet_tx *tx = &pair->tx;
+        size_t skip = sizeof(tx->start);
+
+        (void) iov_copy_out(chain->iov, chain->n_read, 0, tx->start, sizeof(tx->start));
+        if (memcmp(tx->start + NET_HEADER_LEN + 6, pair->net->mac, 6) != 0)
+                return false;
+        for (; chain->n_read > 0 && chain->iov[0].iov_len <= skip; chain->n_read--)
+                skip -= (chain->iov++)->iov_len;
+        if (skip > 0) {
+                chain->iov[0].iov_base = (char *) chain->iov[0].iov_base + skip;
+                chain->iov[0].iov_len -= skip;
+        }
+        *--chain->iov = (struct iovec){ tx->start, sizeof(tx->start) };
+        chain->n_read++;
+        return true;
+}
+
+static enum sent send_frame(struct vnet_pair *pair, struct virtq_chain *chain) {
         uint64_t wait, now;
         ssize_t n;
 
         if (chain->read_len < VNET_FRAME_MIN || chain->read_len > VNET_FRAME_MAX || pair->dead ||
             !vnet_link_is_up(pair->net))
                 return NOT_SENT;
+        if (pair->net->mac_filter && !check_source(pair, chain))
+                return SPOOFED;
         wait = must_wait(pair, chain->read_len - NET_HEADER_LEN, &now);
         if (wait > 0) {
                 vnet_pair_wait(pair, &pair->tx.timer, &pair->tx.limited, wait);
@@ -55,7 +79,7 @@ static enum sent send_frame(struct vnet_pair *pair, const struct virtq_chain *ch
         return NOT_SENT;
 }
 
-static bool transmit(struct vnet_pair *pair, const struct virtq_chain *chain) {
+static bool transmit(struct vnet_pair *pair, struct virtq_chain *chain) {
         struct vnet_tx *tx = &pair->tx;
 
         switch (send_frame(pair, chain)) {
@@ -65,6 +89,9 @@ static bool transmit(struct vnet_pair *pair, const struct virtq_chain *chain) {
                 break;
         case NOT_SENT:
                 vnet_count(&tx->n.drops, 1);
+                break;
+        case SPOOFED:
+                vnet_count(&tx->n.refused, 1);
                 break;
         case WOULD_BLOCK:
                 virtq_unpop(tx->q);
@@ -80,14 +107,17 @@ static bool transmit(struct vnet_pair *pair, const struct virtq_chain *chain) {
 
 void vnet_tx_run(struct vnet_pair *pair) {
         struct vnet_tx *tx = &pair->tx;
-        struct virtq_chain chain = { .iov = tx->iov, .iov_max = IOV_MAX };
+        struct virtq_chain chain = { .iov_max = IOV_MAX - 1 };
         int left = VNET_BUDGET;
 
         if (tx->q->broken)
                 return;
         virtq_disable_notify(tx->q);
         for (; left > 0; left--) {
-                int r = virtq_pop(tx->q, &chain);
+                int r;
+
+                chain.iov = tx->iov + 1;
+                r = virtq_pop(tx->q, &chain);
 
                 if (r == VIRTQ_E_BROKEN) {
                         vnet_pair_broken(pair, tx->q, "a bad descriptor chain in a transmit queue");

@@ -26,7 +26,12 @@ enum {
         VNET_F_MRG_RXBUF = 15,
         VNET_F_STATUS = 16,
         VNET_F_CTRL_VQ = 17,
+        VNET_F_CTRL_RX = 18,
+        VNET_F_CTRL_VLAN = 19,
+        VNET_F_CTRL_RX_EXTRA = 20,
+        VNET_F_GUEST_ANNOUNCE = 21,
         VNET_F_MQ = 22,
+        VNET_F_CTRL_MAC_ADDR = 23,
 };
 
 #define VNET_S_LINK_UP 1u
@@ -55,9 +60,10 @@ enum vnet_class {
 };
 
 enum {
-        VNET_RX_LAST = 5, /* NOBCAST */
         VNET_MAC_TABLE_SET = 0,
-        VNET_VLAN_LAST = 1, /* DEL */
+        VNET_MAC_ADDR_SET = 1,
+        VNET_VLAN_ADD = 0,
+        VNET_VLAN_DEL = 1,
         VNET_ANNOUNCE_ACK = 0,
         VNET_MQ_PAIRS_SET = 0,
         VNET_OFFLOADS_SET = 0,

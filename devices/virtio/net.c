@@ -20,7 +20,8 @@
 #include <string.h>
 
 #define TYPE_NET 1
-#define STATE_VERSION 1u
+#define STATE_VERSION 2u
+#define STATE_TYPE "(uuub" VNET_FILTER_TYPE ")"
 #define BIT(f) (1ull << VNET_F_##f)
 
 static struct vnet *to_vnet(struct virtio_dev *vd) {
@@ -52,6 +53,13 @@ unsigned vnet_offloads_of(uint64_t features) {
                (features & BIT(GUEST_UFO) ? NET_OFFLOAD_UFO : 0);
 }
 
+void vnet_show_mac(struct vnet *net) {
+        uint64_t mac = 0;
+
+        memcpy(&mac, net->filter.mac, sizeof(net->filter.mac));
+        atomic_store(&net->shown_mac, mac);
+}
+
 static void net_config_read(struct virtio_dev *vd, unsigned offset, void *data, unsigned len) {
         struct vnet *net = to_vnet(vd);
         struct vnet_space space = {
@@ -60,9 +68,11 @@ static void net_config_read(struct virtio_dev *vd, unsigned offset, void *data, 
                 .mtu = GUINT16_TO_LE(net->mtu),
         };
 
+        uint64_t mac = atomic_load(&net->shown_mac);
+
         assert(offset + len <= sizeof(space));
 
-        memcpy(space.mac, net->mac, sizeof(space.mac));
+        memcpy(space.mac, &mac, sizeof(space.mac));
         memcpy(data, (char *) &space + offset, len);
 }
 
@@ -80,6 +90,10 @@ static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
                 { BIT(HOST_ECN), BIT(HOST_TSO4) | BIT(HOST_TSO6) },
                 { BIT(HOST_UFO), BIT(CSUM) },
                 { BIT(MQ), BIT(CTRL_VQ) },
+                { BIT(CTRL_RX), BIT(CTRL_VQ) },
+                { BIT(CTRL_VLAN), BIT(CTRL_VQ) },
+                { BIT(CTRL_RX_EXTRA), BIT(CTRL_VQ) },
+                { BIT(CTRL_MAC_ADDR), BIT(CTRL_VQ) },
         };
         struct vnet *net = to_vnet(vd);
 
@@ -88,6 +102,8 @@ static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
                         return false;
         net->offloads = vnet_offloads_of(features);
         net->active_pairs = 1;
+        vnet_filter_reset(&net->filter, net->mac, features & BIT(CTRL_VLAN));
+        vnet_show_mac(net);
         return true;
 }
 
@@ -152,31 +168,37 @@ static GVariant *net_save(struct virtio_dev *vd) {
         struct vnet *net = to_vnet(vd);
 
         return g_variant_new(
-                        "(uuub)", STATE_VERSION, net->active_pairs, net->offloads,
-                        (gboolean) atomic_load(&net->link));
+                        "(uuub@" VNET_FILTER_TYPE ")", STATE_VERSION, net->active_pairs,
+                        net->offloads, (gboolean) atomic_load(&net->link),
+                        vnet_filter_save(&net->filter));
 }
 
 static bool net_restore(struct virtio_dev *vd, GVariant *state, GError **error) {
         struct vnet *net = to_vnet(vd);
         uint32_t version = 0, pairs = 0, offloads = 0;
+        g_autoptr(GVariant) filter = NULL;
         gboolean link = TRUE;
         const char *wrong = NULL;
 
-        if (!g_variant_is_of_type(state, G_VARIANT_TYPE("(uuub)")))
+        if (!g_variant_is_of_type(state, G_VARIANT_TYPE(STATE_TYPE)))
                 wrong = "is damaged";
         else
-                g_variant_get(state, "(uuub)", &version, &pairs, &offloads, &link);
+                g_variant_get(state, "(uuub@" VNET_FILTER_TYPE ")", &version, &pairs, &offloads,
+                              &link, &filter);
         if (!wrong && version != STATE_VERSION)
                 wrong = "has an unknown version";
         else if (!wrong && (pairs == 0 || pairs > net->n_pairs))
                 wrong = "has more queue pairs than the device";
         else if (!wrong && (offloads & ~vnet_offloads_of(vd->device_features)) != 0)
                 wrong = "needs offloads that the host's interface lacks";
+        else if (!wrong && !vnet_filter_restore(&net->filter, filter))
+                wrong = "has a damaged filter";
         if (wrong) {
                 g_set_error(error, HV_ERROR, HV_ERROR_STATE, "the state of network device %s %s",
                             vd->id, wrong);
                 return false;
         }
+        vnet_show_mac(net);
         net->active_pairs = pairs;
         net->offloads = offloads;
         atomic_store(&net->link, link);
@@ -202,7 +224,7 @@ static int net_set_throttle(struct virtio_dev *vd, const struct throttle_config 
 
 static void net_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
         struct vnet *net = to_vnet(vd);
-        uint64_t rx[3] = { 0 }, tx[3] = { 0 };
+        uint64_t rx[4] = { 0 }, tx[4] = { 0 };
 
         for (unsigned i = 0; i < net->n_pairs; i++) {
                 struct vnet_counters *r = &net->pairs[i]->rx.n, *t = &net->pairs[i]->tx.n;
@@ -210,16 +232,20 @@ static void net_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opa
                 rx[0] += atomic_load_explicit(&r->bytes, memory_order_relaxed);
                 rx[1] += atomic_load_explicit(&r->frames, memory_order_relaxed);
                 rx[2] += atomic_load_explicit(&r->drops, memory_order_relaxed);
+                rx[3] += atomic_load_explicit(&r->refused, memory_order_relaxed);
                 tx[0] += atomic_load_explicit(&t->bytes, memory_order_relaxed);
                 tx[1] += atomic_load_explicit(&t->frames, memory_order_relaxed);
                 tx[2] += atomic_load_explicit(&t->drops, memory_order_relaxed);
+                tx[3] += atomic_load_explicit(&t->refused, memory_order_relaxed);
         }
         fn(opaque, "rx_bytes", rx[0]);
         fn(opaque, "rx_frames", rx[1]);
         fn(opaque, "rx_drops", rx[2]);
+        fn(opaque, "rx_filtered", rx[3]);
         fn(opaque, "tx_bytes", tx[0]);
         fn(opaque, "tx_frames", tx[1]);
         fn(opaque, "tx_drops", tx[2]);
+        fn(opaque, "tx_spoofed", tx[3]);
 }
 
 static void net_free(struct virtio_dev *vd) {
@@ -270,8 +296,11 @@ static bool check_config(const struct virtio_net_config *config, GError **error)
 
 static uint64_t offered(const struct vnet *net, const struct virtio_net_config *config) {
         unsigned can = config->offload_csum ? net->port->offloads(config->tap_fds[0]) : 0;
-        uint64_t bits = BIT(MAC) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(MRG_RXBUF);
+        uint64_t bits = BIT(MAC) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(MRG_RXBUF) | BIT(CTRL_RX) |
+                        BIT(CTRL_VLAN) | BIT(CTRL_RX_EXTRA);
 
+        if (!config->mac_filter)
+                bits |= BIT(CTRL_MAC_ADDR);
         if (config->mtu != 0)
                 bits |= BIT(MTU);
         if (config->n_pairs > 1)
@@ -340,6 +369,7 @@ vnet_new(const gmem *mem,
         }
 
         memcpy(net->mac, config->mac, sizeof(net->mac));
+        net->mac_filter = config->mac_filter;
         net->mtu = config->mtu;
         net->n_pairs = config->n_pairs;
         net->active_pairs = 1;
@@ -347,6 +377,8 @@ vnet_new(const gmem *mem,
         /* With one pair nobody competes. */
         throttle_init(&net->rx_limits, net->n_pairs > 1, &config->limits);
         throttle_init(&net->tx_limits, net->n_pairs > 1, &config->limits);
+        vnet_filter_reset(&net->filter, net->mac, /* vlans = */ false);
+        vnet_show_mac(net);
         atomic_init(&net->link, true);
         virtio_dev_init(&net->vd, &net_ops, "virtio-net", config->id, TYPE_NET, mem,
                         2u * config->n_pairs + 1, config->queue_size);

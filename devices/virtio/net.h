@@ -5,6 +5,7 @@
 #include "devices/io-timer.h"
 #include "devices/net/port.h"
 #include "devices/virtio/devices.h"
+#include "devices/virtio/net-filter.h"
 #include "devices/virtio/net-wire.h"
 
 #include <limits.h>
@@ -29,6 +30,8 @@ struct vnet_buffer {
 
 struct vnet_counters {
         atomic_uint_least64_t frames, bytes, drops;
+        atomic_uint_least64_t
+                        refused; /* from the guest: a wrong source address; to it: not wanted */
 };
 
 struct vnet_rx {
@@ -58,6 +61,9 @@ struct vnet_tx {
         bool blocked; /* waits for the port to take frames again */
         bool limited; /* waits for the timer */
         struct io_timer timer;
+        /* With a MAC filter: the start of the frame as it was checked, because the guest can change its own any time; for it
+         * the first iovec is left free. */
+        uint8_t start[VNET_FRAME_MIN];
         struct iovec iov[IOV_MAX];
         struct vnet_counters n;
 };
@@ -72,6 +78,7 @@ struct vnet_pair {
         bool serving, dead, watched;
         struct io_watch port;
         uint32_t port_events;
+        struct vnet_filter filter;
         struct vnet_rx rx;
         struct vnet_tx tx;
 };
@@ -86,15 +93,18 @@ struct vnet {
         struct virtio_dev vd; /* first */
         const struct net_port_ops *port;
         char name[NET_NAME_LEN];
-        uint8_t mac[6];
+        uint8_t mac[6];  /* as configured */
+        bool mac_filter; /* frames of the guest must be from it */
         uint16_t mtu;
         struct throttle rx_limits, tx_limits;
-        atomic_bool link;      /* as configured */
-        atomic_bool port_dead; /* a descriptor failed */
+        atomic_bool link;                /* as configured */
+        atomic_bool port_dead;           /* a descriptor failed */
+        atomic_uint_least64_t shown_mac; /* in the configuration space: filter's, for any thread */
 
         /* Of whoever starts and stops the device, and of the control queue's thread in between. */
         unsigned active_pairs;
         unsigned offloads;
+        struct vnet_filter filter;
 
         unsigned n_pairs;
         struct vnet_pair **pairs;
@@ -110,6 +120,9 @@ vnet_new(const gmem *mem,
 
 /* Of features, those that concern frames to the guest. */
 unsigned vnet_offloads_of(uint64_t features);
+
+/* The address in the filter is what the driver reads from now on. */
+void vnet_show_mac(struct vnet *net);
 
 /* The port of a pair is gone: shown to the guest as a link that is down. */
 void vnet_port_died(struct vnet *net);
@@ -132,6 +145,9 @@ vnet_pair_new(struct vnet *net,
 struct vnet_pair *vnet_pair_free(struct vnet_pair *pair);
 int vnet_pair_start(struct vnet_pair *pair);
 void vnet_pair_stop(struct vnet_pair *pair);
+
+/* The filter of the device is the pair's, too, from now on. From any other thread. */
+void vnet_pair_set_filter(struct vnet_pair *pair);
 
 /* From any other thread. There will be limits: 0, or negative errno when there is no room for timers / they have changed, and what
  * waits tries again. */

@@ -261,8 +261,11 @@ static GVariant *random_value(GRand *rand, const ChvOption *option) {
                 return g_variant_new_boolean(g_rand_boolean(rand));
         case CHV_OPT_STRING:
         case CHV_OPT_PATH:
-                if (option->choices)
-                        return g_variant_new_string(option->choices);
+                if (option->choices) {
+                        g_auto(GStrv) words = g_strsplit(option->choices, " ", -1);
+
+                        return g_variant_new_string(words[g_rand_int(rand) % g_strv_length(words)]);
+                }
                 text = random_text(rand, min, max);
                 return g_variant_new_string(text);
         case CHV_OPT_MAC:

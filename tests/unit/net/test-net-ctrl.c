@@ -30,12 +30,16 @@ static void test_commands(void) {
         g_assert_cmpuint(nrig_command(&n, q, 4, 0, data, 2), ==, VNET_ERR);
         g_assert_cmpuint(nrig_command(&n, q, 5, 0, &offloads, 7), ==, VNET_ERR);
         g_assert_cmpuint(nrig_command(&n, q, 255, 255, data, 16), ==, VNET_ERR);
+        /* Not negotiated. */
+        for (uint8_t number = 0; number < VNET_RX_MODES; number++)
+                g_assert_cmpuint(nrig_command(&n, q, 0, number, data, 1), ==, VNET_ERR);
+        g_assert_cmpuint(nrig_command(&n, q, 1, 0, data, 8), ==, VNET_ERR);
+        g_assert_cmpuint(nrig_command(&n, q, 1, 1, data, 6), ==, VNET_ERR);
+        g_assert_cmpuint(nrig_command(&n, q, 2, 0, data, 2), ==, VNET_ERR);
+        g_assert_cmpuint(nrig_command(&n, q, 2, 1, data, 2), ==, VNET_ERR);
         offloads |= BIT(GUEST_UFO);
         g_assert_cmpuint(nrig_command(&n, q, 5, 0, &offloads, 8), ==, VNET_ERR);
 
-        g_assert_cmpuint(nrig_command(&n, q, 0, 0, data, 1), ==, VNET_OK);
-        g_assert_cmpuint(nrig_command(&n, q, 1, 0, data, 8), ==, VNET_OK);
-        g_assert_cmpuint(nrig_command(&n, q, 2, 1, data, 2), ==, VNET_OK);
         g_assert_cmpuint(nrig_command(&n, q, 3, 0, NULL, 0), ==, VNET_OK);
         offloads &= ~BIT(GUEST_UFO);
         g_assert_cmpuint(nrig_command(&n, q, 5, 0, &offloads, 8), ==, VNET_OK);
@@ -62,7 +66,7 @@ static void test_without_mq(void) {
         struct net_rig n;
         uint8_t data[2] = { 1 };
 
-        nrig_start(&n, 3, false, BIT(CTRL_VQ));
+        nrig_start(&n, 3, false, BIT(CTRL_VQ) | BIT(CTRL_RX));
         g_assert_cmpuint(nrig_command(&n, 2, 0, 0, data, 1), ==, VNET_OK);
         g_assert_false(nrig_port.attached[n.device[1]]);
         nrig_stop(&n);

@@ -66,9 +66,19 @@ static void test_features(void) {
         struct net_rig n;
         struct vnet_space space;
         static const uint64_t wrong[] = {
-                BIT(GUEST_TSO4), BIT(GUEST_TSO6), BIT(GUEST_UFO), BIT(GUEST_ECN) | BIT(GUEST_CSUM),
-                BIT(HOST_TSO4),  BIT(HOST_TSO6),  BIT(HOST_UFO),  BIT(HOST_ECN) | BIT(CSUM),
+                BIT(GUEST_TSO4),
+                BIT(GUEST_TSO6),
+                BIT(GUEST_UFO),
+                BIT(GUEST_ECN) | BIT(GUEST_CSUM),
+                BIT(HOST_TSO4),
+                BIT(HOST_TSO6),
+                BIT(HOST_UFO),
+                BIT(HOST_ECN) | BIT(CSUM),
                 BIT(MQ),
+                BIT(CTRL_RX),
+                BIT(CTRL_VLAN),
+                BIT(CTRL_RX_EXTRA),
+                BIT(CTRL_MAC_ADDR),
         };
         struct virtio_dev *vd;
 
@@ -81,7 +91,9 @@ static void test_features(void) {
                                         BIT(MAC) | BIT(GUEST_TSO4) | BIT(GUEST_TSO6) |
                                         BIT(GUEST_ECN) | BIT(GUEST_UFO) | BIT(HOST_TSO4) |
                                         BIT(HOST_TSO6) | BIT(HOST_ECN) | BIT(HOST_UFO) |
-                                        BIT(MRG_RXBUF) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(MQ));
+                                        BIT(MRG_RXBUF) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(CTRL_RX) |
+                                        BIT(CTRL_VLAN) | BIT(CTRL_RX_EXTRA) | BIT(CTRL_MAC_ADDR) |
+                                        BIT(MQ));
         for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++)
                 g_assert_false(vd->ops->negotiated(vd, wrong[i]));
         g_assert_true(vd->ops->negotiated(vd, vd->device_features));
@@ -93,16 +105,41 @@ static void test_features(void) {
         nrig_stop(&n);
 }
 
+/* A state of zeros with these sizes, and these numbers of addresses that are not there. */
+#define FILTER_OF(mac, modes, uni, multi, vlans)                                                   \
+        (unsigned[]) {                                                                             \
+                mac, modes, uni, multi, vlans                                                      \
+        }
+
+static GVariant *state_of(unsigned version, unsigned pairs, unsigned offloads, const unsigned *f) {
+        static const uint8_t zeros[512];
+        GVariant *bytes[3];
+        const unsigned sizes[3] = { f[0], f[1], f[4] };
+
+        for (int i = 0; i < 3; i++)
+                bytes[i] = g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, zeros, sizes[i], 1);
+        return g_variant_new(
+                        "(uuub(@ay@ayu@ayu@ay@ay))", version, pairs, offloads, TRUE, bytes[0],
+                        bytes[1], f[2], g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, zeros, 0, 1),
+                        f[3], g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, zeros, 0, 1),
+                        bytes[2]);
+}
+
 static void test_save_restore(void) {
         g_autoptr(GError) error = NULL;
         g_autoptr(GVariant) state = NULL;
         const uint64_t features = BIT(CTRL_VQ) | BIT(MQ) | BIT(GUEST_CSUM);
         GVariant *wrong[] = {
                 g_variant_new("(us)", 1, "x"),
-                g_variant_new("(uuub)", 2, 1, 0, TRUE),
-                g_variant_new("(uuub)", 1, 0, 0, TRUE),
-                g_variant_new("(uuub)", 1, 4, 0, TRUE),
-                g_variant_new("(uuub)", 1, 1, 0x1000, TRUE),
+                state_of(1, 1, 0, FILTER_OF(6, 6, 0, 0, 512)),
+                state_of(2, 0, 0, FILTER_OF(6, 6, 0, 0, 512)),
+                state_of(2, 4, 0, FILTER_OF(6, 6, 0, 0, 512)),
+                state_of(2, 1, 0x1000, FILTER_OF(6, 6, 0, 0, 512)),
+                state_of(2, 1, 0, FILTER_OF(5, 6, 0, 0, 512)),
+                state_of(2, 1, 0, FILTER_OF(6, 7, 0, 0, 512)),
+                state_of(2, 1, 0, FILTER_OF(6, 6, 1, 0, 512)),
+                state_of(2, 1, 0, FILTER_OF(6, 6, 0, 65536, 512)),
+                state_of(2, 1, 0, FILTER_OF(6, 6, 0, 0, 511)),
         };
         struct net_rig n;
 
@@ -120,6 +157,12 @@ static void test_save_restore(void) {
                 g_assert_false(n.r.vd->ops->restore(n.r.vd, v, &error));
                 g_assert_error(error, HV_ERROR, HV_ERROR_STATE);
                 g_clear_error(&error);
+        }
+        {
+                g_autoptr(GVariant) zeros =
+                                g_variant_ref_sink(state_of(2, 1, 0, FILTER_OF(6, 6, 0, 0, 512)));
+
+                g_assert_true(n.r.vd->ops->restore(n.r.vd, zeros, &error));
         }
         rig_prepare(&n.r, features);
         g_assert_true(n.r.vd->ops->restore(n.r.vd, state, &error));
