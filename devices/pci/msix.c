@@ -146,6 +146,10 @@ void msix_signal(struct msix *x, uint16_t vector) {
         (void) eventfd_write(x->sources[vector].eventfd, 1);
 }
 
+int msix_eventfd(const struct msix *x, uint16_t vector) {
+        return vector < x->n && msix_enabled(x) ? x->sources[vector].eventfd : -1;
+}
+
 bool msix_enabled(const struct msix *x) {
         return atomic_load_explicit(&x->enabled, memory_order_acquire);
 }

@@ -142,6 +142,8 @@ int pci_bar_remove_doorbell(
  * The table and PBA honour per-vector and function masks and pending bits (PCI Local Bus 3.0, 6.8.2). */
 void msix_signal(struct msix *x, uint16_t vector);
 bool msix_enabled(const struct msix *x);
+/* What msix_signal() writes to, for who signals from outside; -1: MSI-X is off, or there is no such vector. */
+int msix_eventfd(const struct msix *x, uint16_t vector);
 void msix_read(struct msix *x, uint64_t bar_offset, void *data, unsigned len);
 void msix_write(struct msix *x, uint64_t bar_offset, const void *data, unsigned len);
 bool msix_contains(const struct msix *x, uint64_t bar_offset);

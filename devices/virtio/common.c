@@ -45,8 +45,9 @@ enum {
 #define FEATURE_VERSION_1 (1ull << 32)
 
 uint64_t virtio_common_offered(const struct virtio_common *c) {
-        return c->vd->device_features | FEATURE_INDIRECT_DESC | FEATURE_EVENT_IDX |
-               FEATURE_VERSION_1;
+        return (c->vd->device_features | FEATURE_INDIRECT_DESC | FEATURE_EVENT_IDX |
+                FEATURE_VERSION_1) &
+               ~c->vd->withheld;
 }
 
 static void emit(struct virtio_common *c, enum virtio_event event, const char *why) {

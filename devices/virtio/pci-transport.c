@@ -127,10 +127,17 @@ static void on_needs_reset(struct virtio_dev *vd, const char *why) {
                 t->common.event(t->common.event_opaque, vd->id, VIRTIO_EVENT_BROKEN, why);
 }
 
+static int on_queue_interrupt_fd(struct virtio_dev *vd, struct virtq *q) {
+        struct virtio_pci *t = vd->transport_opaque;
+
+        return msix_eventfd(t->pci.msix, __atomic_load_n(&q->vector, __ATOMIC_RELAXED));
+}
+
 static const struct virtio_transport_ops transport_ops = {
         .queue_interrupt = on_queue_interrupt,
         .config_changed = on_config_changed,
         .needs_reset = on_needs_reset,
+        .queue_interrupt_fd = on_queue_interrupt_fd,
 };
 
 /* BAR0 */

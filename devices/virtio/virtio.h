@@ -62,6 +62,9 @@ struct virtio_transport_ops {
         void (*config_changed)(struct virtio_dev *vd);
         /* Any thread: the guest broke the rules on this device: NEEDS_RESET and a configuration interrupt. */
         void (*needs_reset)(struct virtio_dev *vd, const char *why);
+        /* The eventfd whose signal is the queue's interrupt as queue_interrupt() would send it; -1: there is none at
+         * present. For who serves the queue from outside. May be NULL. */
+        int (*queue_interrupt_fd)(struct virtio_dev *vd, struct virtq *q);
 };
 
 struct virtio_dev {
@@ -70,6 +73,7 @@ struct virtio_dev {
         char *id;                 /* owned */
         uint16_t type;            /* device id: 1 net, 2 block, 3 console, 4 rng */
         uint64_t device_features; /* offered, without the ring features that the transport adds (VERSION_1, INDIRECT_DESC, EVENT_IDX) */
+        uint64_t withheld;        /* ring features that are not to be offered */
         uint64_t features;        /* negotiated */
         unsigned config_len;
         unsigned n_queues;

@@ -52,15 +52,23 @@ static const struct virtio_transport_ops rig_transport = {
         .needs_reset = rig_needs_reset,
 };
 
-void rig_init(struct rig *r) {
+static void init(struct rig *r, bool shared) {
         g_autoptr(GError) error = NULL;
-        struct gmem_backing backing = { 0 };
+        struct gmem_backing backing = { .shared = shared };
 
         *r = (struct rig){ .mem = gmem_new() };
         pthread_mutex_init(&r->lock, NULL);
         pthread_cond_init(&r->changed, NULL);
         (void) gmem_add(r->mem, GADDR(0), RIG_MEMORY, &backing, &error);
         g_assert_no_error(error);
+}
+
+void rig_init(struct rig *r) {
+        init(r, /* shared= */ false);
+}
+
+void rig_init_shared(struct rig *r) {
+        init(r, /* shared= */ true);
 }
 
 void rig_attach(struct rig *r, struct virtio_dev *vd, bool event_idx, uint16_t table_max) {

@@ -32,6 +32,8 @@ struct rig {
 
 /* Memory alone; the device is made with rig->mem and then given to rig_attach(). */
 void rig_init(struct rig *r);
+/* The same with memory that other processes can map. */
+void rig_init_shared(struct rig *r);
 
 /* Takes vd. Rings of each queue's max size; indirect tables of table_max descriptors where that is not 0. */
 void rig_attach(struct rig *r, struct virtio_dev *vd, bool event_idx, uint16_t table_max);

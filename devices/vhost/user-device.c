@@ -1,0 +1,471 @@
+/* SPDX-FileCopyrightText: The chvd developers */
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A virtio device that another process serves. A thread of its own does all the talking; vCPUs only leave word of what they want,
+ * read a copy of the configuration, and are never kept waiting but by a reset or a pause, which have to know that the rings are left
+ * alone: those wait for at most VHOST_USER_STOP_TIMEOUT_MS, as the first thing that goes wrong ends the connection.
+ *
+ * Doorbells and interrupts are the driver's and KVM's own eventfds, so in between nothing of a request passes through this
+ * process. A queue whose interrupt has no eventfd at the time (MSI-X is off) gets one that the thread listens to.
+ *
+ * When the connection is lost, the driver waits: its requests stay in the rings. With another connection the rings go on where the
+ * used ring says, which returns to them what the old back end had taken and not answered; one that keeps a record of what is in
+ * flight is given that. Features that the driver has accepted must be there again.
+ */
+
+#include "devices/vhost/user-device.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "devices/guard.h"
+#include "hypervisor/error.h"
+#include "hypervisor/fd.h"
+
+#define F_INDIRECT_DESC (1ull << 28)
+#define F_EVENT_IDX (1ull << 29)
+#define STATE_VERSION 1u
+
+static struct vuser *to_vuser(struct virtio_dev *vd) {
+        return (struct vuser *) vd;
+}
+
+/* On the thread */
+
+static void tell(struct vuser *v, const char *why) {
+        bool connected = v->back.socket >= 0;
+
+        atomic_fetch_add(connected ? &v->connections : &v->losses, 1);
+        if (v->changed)
+                v->changed(v->opaque, v->vd.id, connected, why);
+}
+
+/* Where a ring goes on whose back end has not said it: the used ring is the one thing that all three agree on. */
+static void resume_from_used(struct virtq *q) {
+        uint16_t idx;
+
+        memcpy(&idx, (const uint8_t *) q->used_host + 2, sizeof(idx));
+        q->last_avail = q->used_idx = q->signalled = q->avail_seen = GUINT16_FROM_LE(idx);
+}
+
+static void unwatch_peer(struct vuser *v) {
+        if (v->peer.fd >= 0)
+                iothread_unwatch(v->thread, &v->peer);
+        v->peer.fd = -1;
+}
+
+/* The connection has ended, or is ended here. */
+static void lose(struct vuser *v, const char *why) {
+        unwatch_peer(v);
+        if (v->back.socket >= 0)
+                vhost_user_close(&v->back, why);
+        for (unsigned i = 0; v->running && i < v->vd.n_queues; i++)
+                if (v->vd.queues[i].ready)
+                        resume_from_used(&v->vd.queues[i]);
+        v->running = false;
+        if (v->offered)
+                tell(v, v->back.fault);
+}
+
+static int call_fd(struct vuser *v, struct virtq *q) {
+        const struct virtio_transport_ops *t = v->vd.transport;
+        int fd = t->queue_interrupt_fd ? t->queue_interrupt_fd(&v->vd, q) : -1;
+
+        return fd >= 0 ? fd : v->calls.fd;
+}
+
+static int send_written(struct vuser *v) {
+        uint8_t bytes[VUSER_CONFIG_MAX];
+        unsigned from, len;
+
+        {
+                GUARD(&v->lock);
+                from = v->written_from;
+                len = v->written_to - from;
+                memcpy(bytes, v->config + from, len);
+        }
+        return len > 0 ? vhost_user_set_config(&v->back, from, bytes, len) : 0;
+}
+
+static int start_rings(struct vuser *v) {
+        struct vhost *vhost = &v->back.vhost;
+        int r;
+
+        r = vhost->ops->set_features(vhost, v->vd.features);
+        if (r == 0)
+                r = vhost->ops->set_memory(vhost, v->vd.mem);
+        if (r == 0)
+                r = send_written(v);
+        if (r == 0 && v->kind->keep_inflight)
+                r = vhost_user_keep_inflight(&v->back, v->n_queues, v->queue_size);
+        for (unsigned i = 0; r == 0 && i < v->vd.n_queues; i++) {
+                struct virtq *q = &v->vd.queues[i];
+                struct vhost_ring ring = { i, q, q->kick_fd, call_fd(v, q) };
+
+                if (q->ready)
+                        r = vhost->ops->start(vhost, &ring);
+        }
+        return r;
+}
+
+static void start(struct vuser *v) {
+        int r;
+
+        if (v->running || v->back.socket < 0)
+                return;
+        r = start_rings(v);
+        v->running = true;
+        if (r < 0) {
+                lose(v, g_strerror(-r));
+                return;
+        }
+        /* Doorbells may have been heard by a back end that is no more, and interrupts lost with it. */
+        for (unsigned i = 0; i < v->vd.n_queues; i++) {
+                struct virtq *q = &v->vd.queues[i];
+
+                if (!q->ready)
+                        continue;
+                virtio_queue_kick(q);
+                v->vd.transport->queue_interrupt(&v->vd, q);
+        }
+}
+
+static void stop(struct vuser *v) {
+        struct vhost *vhost = &v->back.vhost;
+        int r = 0;
+
+        if (!v->running)
+                return;
+        v->back.timeout_ms = VHOST_USER_STOP_TIMEOUT_MS;
+        for (unsigned i = 0; r == 0 && i < v->vd.n_queues; i++) {
+                struct virtq *q = &v->vd.queues[i];
+                uint16_t next;
+
+                if (!q->ready)
+                        continue;
+                r = vhost->ops->stop(vhost, i, &next);
+                resume_from_used(q);
+                if (r == 0)
+                        q->last_avail = q->avail_seen = next;
+        }
+        v->back.timeout_ms = VHOST_USER_TIMEOUT_MS;
+        if (r < 0) {
+                lose(v, g_strerror(-r));
+                return;
+        }
+        v->running = false;
+        vhost_user_forget_inflight(&v->back);
+}
+
+static void on_nudge(struct io_watch *w, uint32_t events) {
+        struct vuser *v = w->opaque;
+        eventfd_t n;
+
+        (void) eventfd_read(w->fd, &n);
+        if (!atomic_load(&v->want))
+                return;
+        if (!v->running)
+                start(v);
+        else if (send_written(v) < 0)
+                lose(v, /* why= */ NULL);
+}
+
+static void on_calls(struct io_watch *w, uint32_t events) {
+        struct vuser *v = w->opaque;
+        eventfd_t n;
+
+        (void) eventfd_read(w->fd, &n);
+        for (unsigned i = 0; i < v->vd.n_queues; i++)
+                if (v->vd.queues[i].ready)
+                        v->vd.transport->queue_interrupt(&v->vd, &v->vd.queues[i]);
+}
+
+/* Nothing that it says now has been asked for. */
+static void on_peer(struct io_watch *w, uint32_t events) {
+        lose(w->opaque, events & (EPOLLHUP | EPOLLRDHUP) ? "the back end has closed the connection"
+                                                         : "the back end breaks the protocol");
+}
+
+struct connect_call {
+        struct vuser *v;
+        int socket;
+        const char *why;
+};
+
+/* For a driver that has seen another back end. */
+static const char *unfit(const struct vuser *v, uint64_t features) {
+        uint64_t ring = (F_INDIRECT_DESC | F_EVENT_IDX) & ~v->vd.withheld;
+        uint64_t promised = v->vd.features ?: v->vd.device_features | ring;
+
+        if ((promised & ~features) != 0)
+                return "the back end lacks features that the driver was promised";
+        return NULL;
+}
+
+static const char *examine(struct vuser *v, uint8_t config[VUSER_CONFIG_MAX]) {
+        const char *why = NULL;
+
+        memset(config, 0, VUSER_CONFIG_MAX);
+        if (v->kind->config_len > 0 &&
+            vhost_user_get_config(&v->back, config, v->kind->config_len) < 0)
+                return v->back.fault;
+        if (v->kind->inspect)
+                why = v->kind->inspect(v, v->back.features, config);
+        if (!why && v->offered)
+                why = unfit(v, v->back.features);
+        return why;
+}
+
+/* What the driver has written stays. */
+static bool take_config(struct vuser *v, uint8_t config[VUSER_CONFIG_MAX]) {
+        bool differs;
+        GUARD(&v->lock);
+
+        memcpy(config + v->written_from, v->config + v->written_from,
+               v->written_to - v->written_from);
+        differs = memcmp(v->config, config, VUSER_CONFIG_MAX) != 0;
+        memcpy(v->config, config, VUSER_CONFIG_MAX);
+        return differs;
+}
+
+static int connect_here(void *opaque) {
+        struct connect_call *c = opaque;
+        struct vuser *v = c->v;
+        uint8_t config[VUSER_CONFIG_MAX];
+        int r;
+
+        if (v->back.socket >= 0)
+                lose(v, "another back end has taken its place");
+        if (vhost_user_open(&v->back, c->socket, v->n_queues, v->kind->config_len) < 0)
+                c->why = v->back.fault;
+        else
+                c->why = examine(v, config);
+        if (c->why) {
+                vhost_user_close(&v->back, c->why);
+                return -EPROTO;
+        }
+        v->peer.fd = v->back.socket;
+        r = iothread_watch(v->thread, &v->peer, EPOLLIN | EPOLLRDHUP);
+        if (r < 0) {
+                v->peer.fd = -1;
+                vhost_user_close(&v->back, c->why = "it cannot be listened to");
+                return r;
+        }
+        if (take_config(v, config) && v->offered)
+                v->vd.transport->config_changed(&v->vd);
+        if (!v->offered)
+                return 0;
+        tell(v, /* why= */ NULL);
+        if (atomic_load(&v->want))
+                start(v);
+        return 0;
+}
+
+static int stop_here(void *opaque) {
+        stop(opaque);
+        return 0;
+}
+
+static int reset_here(void *opaque) {
+        struct vuser *v = opaque;
+
+        stop(v);
+        vhost_user_forget_inflight(&v->back);
+        GUARD(&v->lock);
+        v->written_from = v->written_to = 0;
+        return 0;
+}
+
+static int leave_here(void *opaque) {
+        struct vuser *v = opaque;
+
+        stop(v);
+        unwatch_peer(v);
+        vhost_user_clear(&v->back);
+        return 0;
+}
+
+static int watch_here(void *opaque) {
+        struct vuser *v = opaque;
+        int r = iothread_watch(v->thread, &v->nudge, EPOLLIN);
+
+        return r < 0 ? r : iothread_watch(v->thread, &v->calls, EPOLLIN);
+}
+
+/* Of any thread */
+
+static void nudge(struct vuser *v) {
+        (void) eventfd_write(v->nudge.fd, 1);
+}
+
+static int vuser_activate(struct virtio_dev *vd) {
+        atomic_store(&to_vuser(vd)->want, true);
+        nudge(to_vuser(vd));
+        return 0;
+}
+
+static void vuser_deactivate(struct virtio_dev *vd) {
+        struct vuser *v = to_vuser(vd);
+
+        atomic_store(&v->want, false);
+        (void) iothread_call(v->thread, reset_here, v);
+}
+
+static bool vuser_pause(struct virtio_dev *vd, GError **error) {
+        struct vuser *v = to_vuser(vd);
+
+        atomic_store(&v->want, false);
+        (void) iothread_call(v->thread, stop_here, v);
+        return true;
+}
+
+static void vuser_resume(struct virtio_dev *vd) {
+        if (vd->active)
+                (void) vuser_activate(vd);
+}
+
+static void vuser_config_read(struct virtio_dev *vd, unsigned offset, void *data, unsigned len) {
+        struct vuser *v = to_vuser(vd);
+        GUARD(&v->lock);
+
+        memcpy(data, v->config + offset, len);
+}
+
+static void
+vuser_config_write(struct virtio_dev *vd, unsigned offset, const void *data, unsigned len) {
+        struct vuser *v = to_vuser(vd);
+
+        {
+                GUARD(&v->lock);
+                memcpy(v->config + offset, data, len);
+                if (v->written_from == v->written_to)
+                        v->written_from = v->written_to = offset;
+                v->written_from = MIN(v->written_from, offset);
+                v->written_to = MAX(v->written_to, offset + len);
+        }
+        nudge(v);
+}
+
+static GVariant *vuser_save(struct virtio_dev *vd) {
+        return g_variant_new("(ut)", STATE_VERSION, vd->device_features);
+}
+
+static bool vuser_restore(struct virtio_dev *vd, GVariant *state, GError **error) {
+        return state_fits(vd->id, state, "(ut)", STATE_VERSION, error);
+}
+
+static void vuser_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
+        struct vuser *v = to_vuser(vd);
+
+        fn(opaque, "backend_connections", atomic_load(&v->connections));
+        fn(opaque, "backend_losses", atomic_load(&v->losses));
+}
+
+static void vuser_free(struct virtio_dev *vd) {
+        struct vuser *v = to_vuser(vd);
+
+        if (v->thread)
+                (void) iothread_call(v->thread, leave_here, v);
+        v->thread = iothread_free(v->thread);
+        chv_closep(&v->nudge.fd);
+        chv_closep(&v->calls.fd);
+        vhost_user_clear(&v->back);
+        pthread_mutex_destroy(&v->lock);
+        virtio_dev_release(vd);
+        g_free(v);
+}
+
+static const struct virtio_dev_ops vuser_ops = {
+        .config_read = vuser_config_read,
+        .config_write = vuser_config_write,
+        .activate = vuser_activate,
+        .deactivate = vuser_deactivate,
+        .pause = vuser_pause,
+        .resume = vuser_resume,
+        .save = vuser_save,
+        .restore = vuser_restore,
+        .counters = vuser_counters,
+        .free = vuser_free,
+};
+
+static bool prepare(struct vuser *v, const struct io_thread_hook *hook, GError **error) {
+        g_autofree char *name = g_strdup_printf("vhost-%s", v->vd.id);
+        struct iothread_config config = {
+                .name = name,
+                .thread_start = hook->thread_start,
+                .opaque = hook->opaque,
+        };
+        int r;
+
+        v->nudge = (struct io_watch){ eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_nudge, v };
+        v->calls = (struct io_watch){ eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_calls, v };
+        v->peer = (struct io_watch){ -1, on_peer, v };
+        if (v->nudge.fd < 0 || v->calls.fd < 0)
+                return hv_error_errno(error, errno, "%s: creating a wake-up", v->vd.id);
+        v->thread = iothread_new(&config, error);
+        if (!v->thread)
+                return false;
+        r = iothread_call(v->thread, watch_here, v);
+        return r == 0 || hv_error_errno(error, -r, "%s: watching a wake-up", v->vd.id);
+}
+
+bool vhost_user_device_connect(struct virtio_dev *vd, int socket, GError **error) {
+        struct vuser *v = to_vuser(vd);
+        struct connect_call call = { .v = v, .socket = socket };
+
+        if (iothread_call(v->thread, connect_here, &call) == 0)
+                return true;
+        g_set_error(error, HV_ERROR, HV_ERROR_FAILED, "%s: vhost_socket: %s", vd->id, call.why);
+        return false;
+}
+
+static bool memory_is_shared(const gmem *mem) {
+        for (size_t i = 0; i < gmem_n_regions(mem); i++)
+                if (gmem_region(mem, i)->fd < 0)
+                        return false;
+        return true;
+}
+
+struct vuser *
+vuser_new(const gmem *mem,
+          const struct vuser_kind *kind,
+          const struct vhost_user_device_config *config,
+          GError **error) {
+        struct vuser *v = g_new0(struct vuser, 1);
+        autofd socket = config->socket;
+
+        assert(kind->config_len <= VUSER_CONFIG_MAX);
+        virtio_dev_init(&v->vd, &vuser_ops, kind->name, config->id, kind->type, mem,
+                        config->num_queues, config->queue_size);
+        v->kind = kind;
+        v->n_queues = config->num_queues;
+        v->queue_size = config->queue_size;
+        v->readonly = config->readonly;
+        v->changed = config->changed;
+        v->opaque = config->opaque;
+        pthread_mutex_init(&v->lock, NULL);
+        vhost_user_init(&v->back);
+        v->nudge.fd = v->calls.fd = v->peer.fd = -1;
+        if (!memory_is_shared(mem)) {
+                g_set_error(error, HV_ERROR, HV_ERROR_INVALID,
+                            "%s: vhost_user: guest memory is not shared", config->id);
+                vuser_free(&v->vd);
+                return NULL;
+        }
+        if (!prepare(v, &config->hook, error) ||
+            !vhost_user_device_connect(&v->vd, chv_steal_fd(&socket), error)) {
+                vuser_free(&v->vd);
+                return NULL;
+        }
+        v->vd.config_len = kind->config_len;
+        v->vd.device_features = v->back.features & kind->features;
+        v->vd.withheld = (F_INDIRECT_DESC | F_EVENT_IDX) & ~v->back.features;
+        v->offered = true;
+        atomic_store(&v->connections, 1);
+        return v;
+}
