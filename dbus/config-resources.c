@@ -38,7 +38,22 @@ add_payload(GArray *list,
                     g_strdup_printf("payload.%s", key), g_strdup_printf("payload/%s", key));
 }
 
+static void add_vhost_disk(GArray *list, const ChvDiskConfig *disk, size_t index) {
+        add(list,
+            (ChvResource){
+                            .kind = CHV_RESOURCE_VHOST_USER,
+                            .path = disk->vhost_socket,
+                            .config = disk,
+            },
+            g_strdup_printf("disks[%" G_GSIZE_FORMAT "].vhost_socket", index),
+            g_strdup_printf("disks/%s", disk->pci.id));
+}
+
 static void add_disk(GArray *list, const ChvDiskConfig *disk, size_t index) {
+        if (disk->vhost_user) {
+                add_vhost_disk(list, disk, index);
+                return;
+        }
         add(list,
             (ChvResource){
                             .kind = CHV_RESOURCE_DISK,

@@ -89,6 +89,38 @@ static bool check_memory(const ChvMemoryConfig *memory, uint8_t phys_bits, GErro
         return true;
 }
 
+/* Another process maps the guest's memory. */
+static bool check_shared(const ChvMemoryConfig *memory, const char *where, GError **error) {
+        if (memory->shared || memory->hugepages)
+                return true;
+        return chv_invalid(error, "%s.vhost_user: needs memory.shared=on", where);
+}
+
+/* Who serves the disk decides on all that is not asked of it. */
+static bool check_vhost_disk(const ChvDiskConfig *disk, const char *where, GError **error) {
+        const struct {
+                const char *key;
+                bool given;
+        } others[] = {
+                { "path", disk->path },
+                { "direct", disk->direct },
+                { "serial", disk->serial },
+                { "image_type", disk->image_type },
+                { "queue_affinity", disk->n_queue_affinity > 0 },
+                { "rate_limit_group", disk->rate_limit_group },
+                { "bw_size", disk->limiter.bw.size > 0 },
+                { "ops_size", disk->limiter.ops.size > 0 },
+        };
+
+        if (!disk->vhost_socket)
+                return chv_invalid(error, "%s.vhost_socket: is missing", where);
+        for (size_t i = 0; i < G_N_ELEMENTS(others); i++)
+                if (others[i].given)
+                        return chv_invalid(
+                                        error, "%s.%s: not with vhost_user", where, others[i].key);
+        return true;
+}
+
 static bool
 check_rate_limit(const ChvRateLimit *limit, const char *where, const char *prefix, GError **error) {
         const char *given = limit->size > 0             ? "size"
@@ -155,7 +187,11 @@ static bool check_disk_limits(
 
 static bool
 check_disk(const ChvDiskConfig *disk, uint32_t vcpus, const char *where, GError **error) {
-        if (!disk->path)
+        if (disk->vhost_user && !check_vhost_disk(disk, where, error))
+                return false;
+        if (!disk->vhost_user && disk->vhost_socket)
+                return chv_invalid(error, "%s.vhost_socket: needs vhost_user=on", where);
+        if (!disk->vhost_user && !disk->path)
                 return chv_invalid(error, "%s.path: is missing", where);
         if (disk->num_queues > vcpus)
                 return chv_invalid(
@@ -441,6 +477,8 @@ static bool check_devices(const ChvConfig *config, GError **error) {
 
                 if (!check_disk(&config->disks[i], config->cpus.boot_vcpus, where, error) ||
                     !check_disk_limits(config, &config->disks[i], where, error))
+                        return false;
+                if (config->disks[i].vhost_user && !check_shared(&config->memory, where, error))
                         return false;
         }
         for (size_t i = 0; i < config->n_net; i++) {

@@ -99,6 +99,8 @@ typedef struct {
         char *rate_limit_group; /* in place of limiter */
         ChvRateLimiter limiter;
         char *image_type; /* "raw" or NULL: raw only in this version */
+        bool vhost_user;
+        char *vhost_socket;
 } ChvDiskConfig;
 
 typedef struct {
@@ -205,10 +207,11 @@ typedef enum {
         CHV_RESOURCE_FIRMWARE,  /* the same */
         CHV_RESOURCE_INITRAMFS, /* the same */
         CHV_RESOURCE_DISK, /* regular file or block device; read-write unless readonly; O_DIRECT if direct */
-        CHV_RESOURCE_TAP,    /* tap interface, one descriptor a queue pair */
-        CHV_RESOURCE_RNG,    /* character device or file, read */
-        CHV_RESOURCE_OUTPUT, /* console file: created, appended */
-        CHV_RESOURCE_SOCKET, /* console socket: listening UNIX socket */
+        CHV_RESOURCE_TAP,        /* tap interface, one descriptor a queue pair */
+        CHV_RESOURCE_RNG,        /* character device or file, read */
+        CHV_RESOURCE_OUTPUT,     /* console file: created, appended */
+        CHV_RESOURCE_SOCKET,     /* console socket: listening UNIX socket */
+        CHV_RESOURCE_VHOST_USER, /* back end: connected UNIX socket */
 } ChvResourceKind;
 
 typedef struct {

@@ -273,6 +273,18 @@ static const ChvOption disks[] = {
           .choices = "raw",
           .doc = "format of the image",
           .offset = offsetof(ChvDiskConfig, image_type) },
+        { .key = "vhost_user",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "the disk is another program's, which serves it (vhost-user)",
+          .offset = offsetof(ChvDiskConfig, vhost_user) },
+        { .key = "vhost_socket",
+          .cli = "socket",
+          .type = CHV_OPT_PATH,
+          LENGTH_PATH,
+          .doc = "UNIX socket on which that program listens",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvDiskConfig, vhost_socket) },
         PCI_COMMON(ChvDiskConfig, pci, NULL),
 };
 

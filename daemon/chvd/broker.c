@@ -312,6 +312,8 @@ static int open_need(Opening *opening, const ChvResource *need, bool *ret_busy, 
                 return open_tap(opening->resources, need, error);
         case CHV_RESOURCE_SOCKET:
                 return open_socket(opening, need, error);
+        case CHV_RESOURCE_VHOST_USER:
+                return chvd_opener_connect(opening->opener, need, opening->cancellable, error);
         default:
                 return chvd_opener_open(
                                 chvd_definition_is_anybodys(need) ? opening->own : opening->opener,
@@ -476,4 +478,56 @@ void chvd_broker_open_async(
 
 ChvdResources *chvd_broker_open_finish(GAsyncResult *result, GError **error) {
         return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+/* Another connection for one that was lost. */
+typedef struct {
+        ChvdDefinition *definition; /* owns need */
+        const ChvResource *need;
+        ChvdRights *rights;
+} Connecting;
+
+static void connecting_free(gpointer data) {
+        Connecting *c = data;
+
+        chvd_definition_unref(c->definition);
+        chvd_rights_free(c->rights);
+        g_free(c);
+}
+
+static void close_connection(gpointer data) {
+        (void) close(GPOINTER_TO_INT(data));
+}
+
+/* Never 0, which standard input has. */
+static gpointer connect_in_thread(gpointer data, GCancellable *cancellable, GError **error) {
+        const Connecting *c = data;
+        g_autoptr(ChvdOpener) opener = chvd_opener_new(c->rights);
+        int fd = chvd_opener_connect(opener, c->need, cancellable, error);
+
+        return fd < 0 ? NULL : GINT_TO_POINTER(fd);
+}
+
+void chvd_broker_connect_async(
+                const ChvdContext *context,
+                ChvdDefinition *definition,
+                const ChvResource *need,
+                uid_t owner,
+                GCancellable *cancellable,
+                GAsyncReadyCallback callback,
+                gpointer data) {
+        g_autoptr(GTask) task = g_task_new(/* source_object= */ NULL, cancellable, callback, data);
+        Connecting *c = g_new0(Connecting, 1);
+
+        c->definition = chvd_definition_ref(definition);
+        c->need = need;
+        c->rights = chvd_rights_new(context, owner);
+        g_task_set_task_data(task, c, connecting_free);
+        chvd_thread_run(task, connect_in_thread, close_connection);
+}
+
+int chvd_broker_connect_finish(GAsyncResult *result, GError **error) {
+        gpointer fd = g_task_propagate_pointer(G_TASK(result), error);
+
+        return fd ? GPOINTER_TO_INT(fd) : -1;
 }

@@ -46,3 +46,14 @@ void chvd_broker_open_async(
                 gpointer data);
 /* CHV_ERROR_RESOURCE names the option. */
 ChvdResources *chvd_broker_open_finish(GAsyncResult *result, GError **error);
+
+/* Connects again to a socket that the definition needs, with the rights of `owner`. */
+void chvd_broker_connect_async(
+                const ChvdContext *context,
+                ChvdDefinition *definition,
+                const ChvResource *need, /* of the definition */
+                uid_t owner,
+                GCancellable *cancellable,
+                GAsyncReadyCallback callback,
+                gpointer data);
+int chvd_broker_connect_finish(GAsyncResult *result, GError **error);

@@ -227,6 +227,29 @@ int chvd_opener_listen(
         return chv_fd_steal(&reply.fd);
 }
 
+int chvd_opener_connect(
+                ChvdOpener *opener,
+                const ChvResource *need,
+                GCancellable *cancellable,
+                GError **error) {
+        g_auto(ChvdOpenReply) reply = { .fd = -1 };
+        ChvdFault fault;
+        int fd;
+
+        if (!has_path(need, error))
+                return -1;
+        if (opener->rights->self) {
+                fd = chvd_socket_connect(need->path, &fault);
+                if (fd < 0)
+                        (void) chvd_resource_fail(need, fault.errnum, fault.what, error);
+                return fd;
+        }
+        if (!fetch(opener, CHVD_OPEN_CONNECT, need, &reply, cancellable, error) ||
+            !chvd_resource_check(need, reply.fd, error))
+                return -1;
+        return chv_fd_steal(&reply.fd);
+}
+
 int chvd_opener_terminal(
                 ChvdOpener *opener, const char *name, GCancellable *cancellable, GError **error) {
         g_autofree char *option = g_strconcat(name, ".mode", NULL);

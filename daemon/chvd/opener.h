@@ -53,6 +53,12 @@ int chvd_opener_listen(
                 ChvdSocketFile *ret_file,
                 GCancellable *cancellable,
                 GError **error);
+/* A connection to a socket. */
+int chvd_opener_connect(
+                ChvdOpener *opener,
+                const ChvResource *need,
+                GCancellable *cancellable,
+                GError **error);
 /* The master of a new pseudo-terminal for the console `name`. */
 int chvd_opener_terminal(
                 ChvdOpener *opener, const char *name, GCancellable *cancellable, GError **error);

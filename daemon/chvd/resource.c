@@ -55,6 +55,7 @@ static const char *wrong_type(ChvResourceKind kind, mode_t mode, dev_t device) {
         case CHV_RESOURCE_TAP:
                 return S_ISCHR(mode) && device == makedev(10, 200) ? NULL : "not a tap descriptor";
         case CHV_RESOURCE_SOCKET:
+        case CHV_RESOURCE_VHOST_USER:
                 return S_ISSOCK(mode) ? NULL : "not a socket";
         }
         return "of a kind this version does not know";
@@ -153,17 +154,27 @@ static bool check_tap(const ChvResource *resource, int fd, GError **error) {
         return true;
 }
 
+static bool is_socket(const ChvResource *resource) {
+        return resource->kind == CHV_RESOURCE_SOCKET || resource->kind == CHV_RESOURCE_VHOST_USER;
+}
+
 static bool check_socket(const ChvResource *resource, int fd, GError **error) {
+        bool listens = resource->kind == CHV_RESOURCE_SOCKET;
         int domain = 0, type = 0, listening = 0;
-        socklen_t length = sizeof(int);
+        socklen_t length = sizeof(int), none = 0;
 
         if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0 ||
             getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
             getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) < 0)
                 return chvd_resource_fail(resource, errno, "cannot inspect", error);
-        if (domain != AF_UNIX || type != SOCK_STREAM || !listening)
-                return chvd_resource_fail(resource, 0, "not a listening UNIX stream socket", error);
-        return true;
+        if (domain == AF_UNIX && type == SOCK_STREAM && listening == listens &&
+            (listens || getpeername(fd, &(struct sockaddr){ 0 }, &none) == 0))
+                return true;
+        return chvd_resource_fail(
+                        resource, 0,
+                        listens ? "not a listening UNIX stream socket"
+                                : "not a connected UNIX stream socket",
+                        error);
 }
 
 bool chvd_resource_stat(int fd, struct statx *ret) {
@@ -172,8 +183,7 @@ bool chvd_resource_stat(int fd, struct statx *ret) {
 }
 
 bool chvd_resource_normalise(const ChvResource *resource, int fd, GError **error) {
-        if (resource->kind == CHV_RESOURCE_SOCKET ||
-            fcntl(fd, F_SETFL, access_flags(resource) & ~O_ACCMODE) == 0)
+        if (is_socket(resource) || fcntl(fd, F_SETFL, access_flags(resource) & ~O_ACCMODE) == 0)
                 return true;
         return chvd_resource_fail(resource, errno, "cannot set flags", error);
 }
@@ -194,7 +204,7 @@ bool chvd_resource_check(const ChvResource *resource, int fd, GError **error) {
                 return chvd_resource_fail(resource, 0, wrong, error);
         if (resource->kind == CHV_RESOURCE_TAP)
                 return check_tap(resource, fd, error);
-        if (resource->kind == CHV_RESOURCE_SOCKET)
+        if (is_socket(resource))
                 return check_socket(resource, fd, error);
 
         access = flags & O_ACCMODE;

@@ -85,6 +85,27 @@ int chvd_socket_listen(const char *path, ChvdSocketFile *ret_file, ChvdFault *re
         return chv_fd_steal(&fd);
 }
 
+int chvd_socket_connect(const char *path, ChvdFault *ret_fault) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        chv_autofd place = chvd_walk(path, ret_fault), fd = -1;
+        struct stat st;
+
+        if (place < 0)
+                return -1;
+        if (fstat(place, &st) < 0)
+                return fail(ret_fault, errno, "cannot stat");
+        if (!S_ISSOCK(st.st_mode))
+                return fail(ret_fault, 0, "not a socket");
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return fail(ret_fault, errno, "cannot make a socket");
+        /* The one that was looked at, however long its path. */
+        (void) g_snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", place);
+        if (connect(fd, (const struct sockaddr *) &address, sizeof(address)) < 0)
+                return fail(ret_fault, errno, "cannot connect");
+        return chv_fd_steal(&fd);
+}
+
 void chvd_socket_remove(const char *path, const ChvdSocketFile *file) {
         ChvdFault fault;
         g_autofree char *name = NULL;

@@ -86,6 +86,7 @@ void chvd_vm_abandon(ChvdVm *vm) {
         if (vm->opening)
                 g_cancellable_cancel(vm->opening);
         g_clear_handle_id(&vm->deadline, g_source_remove);
+        chvd_vm_forget_links(vm);
         if (!vm->worker)
                 return;
         vm->abandoned = true;

@@ -59,6 +59,8 @@ struct ChvdVm {
         bool is_charged; /* the owner has been, for the run */
         uint64_t charged[CHVD_CHARGE_MAX];
 
+        GPtrArray *links; /* ChvdLink: connections that are being made anew */
+
         /* After a crash. */
         guint crash_timer; /* until it is started again */
         bool crash_start;  /* the start under way is such a one */
@@ -119,6 +121,11 @@ void chvd_vm_register(ChvdVm *vm);
 
 /* vm-crash.c */
 void chvd_vm_crash_forget(ChvdVm *vm);
+
+/* vm-link.c */
+/* The worker tells that a device has lost its connection. */
+void chvd_vm_link_lost(ChvdVm *vm, GVariant *properties);
+void chvd_vm_forget_links(ChvdVm *vm);
 
 /* vm-methods.c */
 void chvd_vm_connect_methods(ChvdVm *vm);

@@ -56,6 +56,7 @@ static void set_end(ChvdVm *vm, ChvVmState state, const char *reason) {
 static void release(ChvdVm *vm, bool again) {
         g_clear_handle_id(&vm->deadline, g_source_remove);
         vm->deadline_at = 0;
+        chvd_vm_forget_links(vm);
         chvd_machines_remove(vm->context->machines, chvd_vm_name(vm));
         g_clear_pointer(&vm->worker, chvd_worker_free);
         if (!again)
@@ -252,6 +253,8 @@ on_event(gpointer data,
         if (g_str_equal(source, "vm") && !g_strv_contains(of_worker, event))
                 return;
         chvd_vm_forward_event(data, timestamp, source, event, properties);
+        if (g_str_equal(source, "vhost-user") && g_str_equal(event, "disconnected"))
+                chvd_vm_link_lost(data, properties);
 }
 
 /* The process of a machine that failed is kept, for whoever wants to look into it, until it is powered off. */

@@ -80,3 +80,7 @@ int fd_table_dup(const FdTable *table, const char *name, GError **error) {
                             g_strerror(errno));
         return copy;
 }
+
+void fd_table_replace(FdTable *table, const char *name, int fd) {
+        g_hash_table_insert(table->fds, g_strdup(name), GINT_TO_POINTER(fd));
+}

@@ -16,5 +16,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FdTable, fd_table_free)
 /* The descriptor of that name, still the table's; -1 when there is none. */
 int fd_table_get(const FdTable *table, const char *name);
 
+/* Puts fd, which it takes, in the place of the one of that name. */
+void fd_table_replace(FdTable *table, const char *name, int fd);
+
 /* A duplicate for the caller to own; -1 and error when there is none or none can be had. */
 int fd_table_dup(const FdTable *table, const char *name, GError **error);

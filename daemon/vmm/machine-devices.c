@@ -239,6 +239,78 @@ add_virtio(Machine *machine,
                                           });
 }
 
+static void on_connection(void *opaque, const char *id, bool connected, const char *why) {
+        Machine *machine = opaque;
+        GVariantDict dict;
+
+        g_variant_dict_init(&dict, NULL);
+        g_variant_dict_insert(&dict, "id", "s", id);
+        if (why)
+                g_variant_dict_insert(&dict, "message", "s", why);
+        events_post(machine->parts.events, "vhost-user", connected ? "connected" : "disconnected",
+                    g_variant_dict_end(&dict));
+}
+
+/* Keeps vd for machine_connect(). */
+static struct virtio_dev *remember(Machine *machine, const char *fd_name, struct virtio_dev *vd) {
+        MachineBackEnd b = { .fd_name = fd_name, .vd = vd };
+
+        if (vd)
+                g_array_append_val(machine->back_ends, b);
+        return vd;
+}
+
+static bool add_vhost_disk(Machine *machine, size_t index, GError **error) {
+        const ChvDiskConfig *disk = &machine->parts.config->disks[index];
+        const char *name = fd_name(machine, CHV_RESOURCE_VHOST_USER, disk, 0);
+        struct vhost_user_device_config config = {
+                .id = disk->pci.id,
+                .socket = fd_table_dup(machine->parts.fds, name, error),
+                .num_queues = disk->num_queues,
+                .queue_size = disk->queue_size,
+                .readonly = disk->readonly,
+                .hook = { machine->parts.io_thread_start, NULL },
+                .changed = on_connection,
+                .opaque = machine,
+        };
+
+        if (config.socket < 0)
+                return false;
+        return add_virtio(
+                        machine,
+                        remember(machine, name,
+                                 vhost_user_blk_new(machine->memory, &config, error)),
+                        &disk->pci, disk->pci.pci_segment == 0, "disks", index, error);
+}
+
+bool machine_connect(Machine *machine, const char *name, int fd, bool *ret_taken, GError **error) {
+        *ret_taken = false;
+        for (unsigned i = 0; i < machine->back_ends->len; i++) {
+                const MachineBackEnd *b = &g_array_index(machine->back_ends, MachineBackEnd, i);
+
+                if (!g_str_equal(b->fd_name, name))
+                        continue;
+                *ret_taken = !vhost_user_device_is_connected(b->vd);
+                if (*ret_taken)
+                        return vhost_user_device_connect(b->vd, fd, error);
+                (void) close(fd);
+                return true;
+        }
+        (void) close(fd);
+        g_set_error(error, CHV_ERROR, CHV_ERROR_NO_SUCH_DEVICE, "there is no connection '%s'",
+                    name);
+        return false;
+}
+
+void machine_tell_connections(Machine *machine) {
+        for (unsigned i = 0; i < machine->back_ends->len; i++) {
+                const MachineBackEnd *b = &g_array_index(machine->back_ends, MachineBackEnd, i);
+
+                if (!vhost_user_device_is_connected(b->vd))
+                        on_connection(machine, b->vd->id, false, "it was lost before");
+        }
+}
+
 static bool add_disk(Machine *machine, size_t index, GError **error) {
         const ChvDiskConfig *disk = &machine->parts.config->disks[index];
         g_autofree struct virtio_queue_affinity *affinity =
@@ -371,7 +443,7 @@ bool machine_add_devices(Machine *machine, GError **error) {
                 return false;
         machine_add_groups(machine);
         for (size_t i = 0; i < config->n_disks; i++)
-                if (!add_disk(machine, i, error))
+                if (!(config->disks[i].vhost_user ? add_vhost_disk : add_disk)(machine, i, error))
                         return false;
         for (size_t i = 0; i < config->n_net; i++)
                 if (!add_net(machine, i, error))

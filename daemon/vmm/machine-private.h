@@ -7,6 +7,7 @@
 #include "devices/iothread.h"
 #include "devices/legacy/legacy.h"
 #include "devices/throttle.h"
+#include "devices/vhost/devices.h"
 #include "devices/virtio/devices.h"
 #include "devices/virtio/pci-transport.h"
 #include "hypervisor/vcpu.h"
@@ -21,6 +22,12 @@ typedef struct {
         const char *section; /* of the configuration, and its element of that; NULL: none */
         size_t index;
 } MachineDevice;
+
+/* A device that another process serves. */
+typedef struct {
+        const char *fd_name; /* of its connection; borrowed from the resources */
+        struct virtio_dev *vd;
+} MachineBackEnd;
 
 typedef struct {
         hv_vm *vm;
@@ -44,6 +51,7 @@ struct Machine {
         size_t n_segments;
         struct throttle *groups; /* one for each of the configuration's rate_limit_groups */
         GArray *devices;         /* of MachineDevice, in order of creation */
+        GArray *back_ends;       /* of MachineBackEnd */
         struct device *ioapic, *ged;
         vcpus *vcpus;
 

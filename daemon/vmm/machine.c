@@ -202,6 +202,8 @@ static Machine *machine_build(const MachineParts *parts, GError **error) {
         machine->parts = *parts;
         machine->paused = true;
         machine->resources = chv_config_resources(parts->config);
+        machine->back_ends = g_array_new(
+                        /* zero_terminated= */ FALSE, /* clear= */ FALSE, sizeof(MachineBackEnd));
         machine->devices = g_array_new(
                         /* zero_terminated= */ false, /* clear= */ true, sizeof(MachineDevice));
         if (!add_hypervisor(machine, error))
@@ -242,6 +244,7 @@ void machine_free(Machine *machine) {
                 device_free(g_array_index(machine->devices, MachineDevice, i - 1).device);
         g_array_unref(machine->devices);
         g_free(machine->groups);
+        g_array_unref(machine->back_ends);
         for (size_t i = machine->n_segments; i > 0; i--)
                 pci_segment_free(machine->segments[i - 1]);
         g_free(machine->segments);

@@ -34,6 +34,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Machine, machine_free)
 bool machine_pause(Machine *machine, GError **error);
 void machine_resume(Machine *machine);
 
+/* Gives the device whose descriptor has this name another connection in place of a lost one; closes fd, and *ret_taken is false, if it
+ * has lost none. Which devices have lost theirs is told again, by an event each. */
+bool machine_connect(Machine *machine, const char *name, int fd, bool *ret_taken, GError **error);
+void machine_tell_connections(Machine *machine);
+
 void machine_press_power_button(Machine *machine);
 bool machine_nmi(Machine *machine, GError **error);
 

@@ -11,6 +11,9 @@
 
 #include "daemon/vmm/service.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "daemon/vmm/machine.h"
 #include "daemon/vmm/sandbox/sandbox.h"
 #include "dbus/error.h"
@@ -530,6 +533,42 @@ static gboolean on_resize_console(
         return true;
 }
 
+static gboolean
+on_connect(ChvVmm *skeleton,
+           GDBusMethodInvocation *invocation,
+           GUnixFDList *fd_list,
+           const char *name,
+           GVariant *handle,
+           VmmService *service) {
+        g_autoptr(GError) error = NULL;
+        bool taken, connected;
+        int fd, copy;
+
+        if (!has_machine(service, invocation))
+                return true;
+        fd = fd_list ? g_unix_fd_list_get(fd_list, g_variant_get_handle(handle), &error) : -1;
+        copy = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+        if (copy < 0) {
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_RESOURCE,
+                                "descriptor '%s' did not arrive", name);
+                if (fd >= 0)
+                        (void) close(fd);
+                return true;
+        }
+        connected = machine_connect(service->machine, name, fd, &taken, &error);
+        /* For the next machine. */
+        if (connected && taken)
+                fd_table_replace(service->fds, name, copy);
+        else
+                (void) close(copy);
+        if (connected)
+                chv_vmm_complete_connect(skeleton, invocation, /* fd_list= */ NULL);
+        else
+                g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
+}
+
 VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *opaque) {
         VmmService *service = g_new0(VmmService, 1);
         static const struct {
@@ -547,6 +586,7 @@ VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *op
                 { "handle-get-counters", G_CALLBACK(on_get_counters) },
                 { "handle-update-device", G_CALLBACK(on_update_device) },
                 { "handle-open-console", G_CALLBACK(on_open_console) },
+                { "handle-connect", G_CALLBACK(on_connect) },
                 { "handle-resize-console", G_CALLBACK(on_resize_console) },
         };
 
@@ -573,6 +613,9 @@ void vmm_service_connect(VmmService *service, GDBusConnection *connection) {
             g_dbus_interface_skeleton_export(skeleton, connection, OBJECT_PATH, &error)) {
                 service->connection = g_object_ref(connection);
                 g_dbus_connection_start_message_processing(connection);
+                /* Whoever was there before may not have done anything about it. */
+                if (service->machine)
+                        machine_tell_connections(service->machine);
         } else if (connection)
                 g_warning("no interface for chvd: %s", error->message);
         check_lonely(service);

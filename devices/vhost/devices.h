@@ -23,3 +23,6 @@ vhost_user_blk_new(const gmem *mem, const struct vhost_user_device_config *confi
 /* Gives any such device another connection in place of the present or lost one; takes the socket. False: the back end does not
  * answer as it should, and there is no connection. Main thread. */
 bool vhost_user_device_connect(struct virtio_dev *vd, int socket, GError **error);
+
+/* Any thread. */
+bool vhost_user_device_is_connected(const struct virtio_dev *vd);

@@ -40,6 +40,7 @@ static struct vuser *to_vuser(struct virtio_dev *vd) {
 static void tell(struct vuser *v, const char *why) {
         bool connected = v->back.socket >= 0;
 
+        atomic_store(&v->connected, connected);
         atomic_fetch_add(connected ? &v->connections : &v->losses, 1);
         if (v->changed)
                 v->changed(v->opaque, v->vd.id, connected, why);
@@ -239,8 +240,10 @@ static int connect_here(void *opaque) {
         uint8_t config[VUSER_CONFIG_MAX];
         int r;
 
-        if (v->back.socket >= 0)
-                lose(v, "another back end has taken its place");
+        if (v->back.socket >= 0) {
+                stop(v);
+                unwatch_peer(v);
+        }
         if (vhost_user_open(&v->back, c->socket, v->n_queues, v->kind->config_len) < 0)
                 c->why = v->back.fault;
         else
@@ -424,6 +427,10 @@ bool vhost_user_device_connect(struct virtio_dev *vd, int socket, GError **error
         return false;
 }
 
+bool vhost_user_device_is_connected(const struct virtio_dev *vd) {
+        return atomic_load(&((const struct vuser *) vd)->connected);
+}
+
 static bool memory_is_shared(const gmem *mem) {
         for (size_t i = 0; i < gmem_n_regions(mem); i++)
                 if (gmem_region(mem, i)->fd < 0)
@@ -466,6 +473,7 @@ vuser_new(const gmem *mem,
         v->vd.device_features = v->back.features & kind->features;
         v->vd.withheld = (F_INDIRECT_DESC | F_EVENT_IDX) & ~v->back.features;
         v->offered = true;
+        atomic_store(&v->connected, true);
         atomic_store(&v->connections, 1);
         return v;
 }

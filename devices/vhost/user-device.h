@@ -33,6 +33,7 @@ struct vuser {
         void (*changed)(void *opaque, const char *id, bool connected, const char *why);
         void *opaque;
 
+        atomic_bool connected;
         atomic_bool want; /* the driver wants its rings served */
         iothread *thread;
         struct io_watch nudge; /* `want` or the configuration has changed */

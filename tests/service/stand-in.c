@@ -15,6 +15,8 @@
  *   chatty      an opened console gets a numbered line every few milliseconds, for as long as it is open
  *   wild-console   OpenConsole sends a file that is no stream
  *   huge-counters  GetCounters sends 8 MiB
+ *   loses       Nmi makes it tell that _disk0, and a device that is not there, have lost their connections
+ *   picky       the first Connect is refused
  *   busy        GetCounters tells of more each time, and lies about the process
  *
  * SIGUSR1 is what a guest that powers off by itself is.
@@ -411,6 +413,47 @@ static gboolean on_resize_console(
         return true;
 }
 
+static void tell_lost(const char *id) {
+        chv_vmm_emit_event(
+                        vmm, 1, "vhost-user", "disconnected",
+                        g_variant_new_parsed("{'id': <%s>}", id));
+}
+
+static gboolean on_nmi(ChvVmm *object, GDBusMethodInvocation *invocation, gpointer data) {
+        if (told("%s", "loses")) {
+                tell_lost("_disk0");
+                tell_lost("_disk7");
+                chv_vmm_emit_event(
+                                vmm, 1, "vhost-user", "disconnected",
+                                g_variant_new_parsed("{'id': <1>}"));
+        }
+        return on_plain(object, invocation);
+}
+
+static gboolean
+on_connect(ChvVmm *object,
+           GDBusMethodInvocation *invocation,
+           GUnixFDList *list,
+           const char *name,
+           GVariant *handle,
+           gpointer data) {
+        static bool refused;
+
+        g_assert_nonnull(list);
+        g_assert_cmpint(g_unix_fd_list_get_length(list), ==, 1);
+        if (told("%s", "picky") && !refused) {
+                refused = true;
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_FAILED, "not this one");
+                return true;
+        }
+        chv_vmm_emit_event(
+                        vmm, 1, "vhost-user", "connected",
+                        g_variant_new_parsed("{'name': <%s>}", name));
+        chv_vmm_complete_connect(object, invocation, NULL);
+        return true;
+}
+
 static gboolean on_power_off(gpointer data) {
         if (booted && !ended)
                 end("shutdown", "shutdown", "the guest powered off", EXIT_SUCCESS);
@@ -481,11 +524,11 @@ int main(int argc, char **argv) {
                         vmm, "signal::handle-boot", on_boot, NULL, "signal::handle-describe",
                         on_describe, NULL, "signal::handle-pause", on_pause, NULL,
                         "signal::handle-resume", on_resume, NULL, "signal::handle-reset", on_reset,
-                        NULL, "signal::handle-nmi", on_plain, NULL, "signal::handle-power-button",
-                        on_power_button, NULL, "signal::handle-quit", on_quit, NULL,
-                        "signal::handle-get-counters", on_get_counters, NULL,
+                        NULL, "signal::handle-nmi", on_nmi, NULL, "signal::handle-connect",
+                        on_connect, NULL, "signal::handle-power-button", on_power_button, NULL,
+                        "signal::handle-quit", on_quit, NULL, "signal::handle-get-counters",
+                        on_get_counters, NULL, "signal::handle-open-console", on_open_console, NULL,
                         "signal::handle-update-device", on_update_device, NULL,
-                        "signal::handle-open-console", on_open_console, NULL,
                         "signal::handle-resize-console", on_resize_console, NULL, NULL);
         (void) g_unix_signal_add(SIGUSR1, on_power_off, NULL);
         (void) g_unix_fd_add(STDIN_FILENO, G_IO_IN, on_incoming, NULL);

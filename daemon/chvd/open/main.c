@@ -48,6 +48,10 @@ static void answer(const ChvdOpenRequest *request, ChvdOpenReply *reply) {
                 reply->fd = chvd_terminal_make(&fault);
                 reply->ok = reply->fd >= 0;
                 break;
+        case CHVD_OPEN_CONNECT:
+                reply->fd = chvd_socket_connect(request->path, &fault);
+                reply->ok = reply->fd >= 0;
+                break;
         case CHVD_OPEN_REMOVE:
                 chvd_socket_remove(request->path, &request->file);
                 reply->ok = true;

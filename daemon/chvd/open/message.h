@@ -15,6 +15,7 @@ typedef enum {
         CHVD_OPEN_SOCKET,   /* bind and listen */
         CHVD_OPEN_TERMINAL, /* the master of a new pseudo-terminal */
         CHVD_OPEN_REMOVE,   /* the file of a socket */
+        CHVD_OPEN_CONNECT,  /* to a socket */
         CHVD_OPEN_VERB_MAX,
 } ChvdOpenVerb;
 

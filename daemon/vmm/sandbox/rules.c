@@ -113,6 +113,9 @@ static const SandboxRule calls[] = {
         RARE(writev, IN_IO),                             /* devices/virtio/net-tx.c */
         RARE(timerfd_create, IN_IO),                     /* devices/io-timer.c: limits */
         RARE(timerfd_settime, IN_IO),                    /* devices/io-timer.c */
+        RARE(sendmsg, IN_IO),                            /* devices/vhost/message.c: a back end, which is connected */
+        RARE(recvmsg, IN_IO),                            /* devices/vhost/message.c */
+        RARE(close, IN_IO),                              /* devices/vhost: its socket, and descriptors that it sends */
         RARE(poll, IN_ALL),                              /* main loop; devices/pci/msix.c: is a masked vector pending */
         RARE_WITH(ioctl, IN_ALL, 1, TUNSETOFFLOAD),      /* devices/net/tap.c: the driver chooses features */
         RARE_WITH(ioctl, IN_ALL, 1, TUNSETQUEUE),        /* devices/net/tap.c: the driver uses more queues */

@@ -86,6 +86,15 @@ static void test_rules(void) {
         refuse(K "rate-limit-group id=g,ops_size=1,ops_refill_time=1 rate-limit-group "
                  "id=g,ops_size=1,ops_refill_time=1",
                "rate_limit_groups[1].id: 'g' is the name of a group already");
+        refuse(K "memory shared=on disk vhost_user=on", "disks[0].vhost_socket: is missing");
+        refuse(K "memory shared=on disk vhost_user=on,socket=s",
+               "disks[0].vhost_socket: 's' is not an absolute path");
+        refuse(K "disk vhost_user=on,socket=/s", "disks[0].vhost_user: needs memory.shared=on");
+        refuse(K "memory shared=on disk vhost_user=on,socket=/s,path=/d",
+               "disks[0].path: not with vhost_user");
+        refuse(K "memory shared=on disk vhost_user=on,socket=/s,direct=on",
+               "disks[0].direct: not with vhost_user");
+        refuse(K "disk path=/d,socket=/s", "disks[0].vhost_socket: needs vhost_user=on");
         refuse(K "cpus boot=2 net num_queues=3",
                "net[0].num_queues: 3 is odd; queues come in pairs");
         refuse(K "net num_queues=4", "net[0].num_queues: 2 pairs, but only 1 vCPUs at boot");
