@@ -488,7 +488,7 @@ static const ChvSection sections[] = {
           .list = true,
           .doc = "a virtio disk",
           SECTION(disks, ChvDiskConfig),
-          .later = "iommu vhost_user vhost_socket socket "
+          .later = "iommu "
                    "disable_aio _disable_aio backing_files sparse lock_granularity",
           .offset = offsetof(ChvConfig, disks) },
         { .key = "net",

@@ -94,7 +94,7 @@ static void test_options(void) {
                   "--disk serial: is 21 bytes long; at most 20 are allowed" },
                 { "disk", "path=/d,image_type=qcow2",
                   "--disk image_type: 'qcow2' is not one of: raw" },
-                { "disk", "path=/d,vhost_user=on", "--disk 'vhost_user' is not supported yet" },
+                { "disk", "path=/d,iommu=on", "--disk 'iommu' is not supported yet" },
                 { "disk", "path=/d,ops_size=x", "--disk ops_size: 'x' is not a whole number" },
                 { "net", "bw_size=2Q",
                   "--net bw_size: '2Q' is not a size: digits, then K, M, G, T or nothing" },
