@@ -15,6 +15,7 @@
 
 const struct image_format *const image_formats[] = {
         &image_raw,
+        &image_qcow2,
         &image_vhd,
         &image_vmdk,
         NULL,

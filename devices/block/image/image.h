@@ -212,5 +212,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(image, image_free)
 
 /* The formats; each in its own file. */
 extern const struct image_format image_raw;
+extern const struct image_format image_qcow2;
 extern const struct image_format image_vhd;
 extern const struct image_format image_vmdk;
