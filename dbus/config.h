@@ -98,7 +98,8 @@ typedef struct {
         size_t n_queue_affinity;
         char *rate_limit_group; /* in place of limiter */
         ChvRateLimiter limiter;
-        char *image_type; /* "raw" or NULL: raw only in this version */
+        char *image_type;   /* "raw", "qcow2" …; "auto" or NULL: what its bytes say */
+        bool backing_files; /* the image may name other files */
         bool vhost_user;
         char *vhost_socket;
 } ChvDiskConfig;

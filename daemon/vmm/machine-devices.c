@@ -7,6 +7,7 @@
  * ones. Descriptors are duplicated for each device, so that the next machine of the same worker finds them again.
  */
 
+#include "daemon/vmm/disk.h"
 #include "daemon/vmm/machine-private.h"
 
 #include <stdio.h>
@@ -337,9 +338,8 @@ static bool add_disk(Machine *machine, size_t index, GError **error) {
                 affinity[i].host_cpus = disk->queue_affinity[i].host_cpus;
                 affinity[i].n_host_cpus = disk->queue_affinity[i].n_host_cpus;
         }
-        config.fd = fd_table_dup(
-                        machine->parts.fds, fd_name(machine, CHV_RESOURCE_DISK, disk, 0), error);
-        if (config.fd < 0)
+        config.image = disk_open(disk, machine->parts.fds, &config.hook, error);
+        if (!config.image)
                 return false;
         return add_virtio(
                         machine, virtio_blk_new(machine->memory, &config, error), &disk->pci,

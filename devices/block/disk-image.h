@@ -41,6 +41,9 @@ struct disk_image_ops {
  * direct says that fd must be O_DIRECT. A size that is no multiple of the logical block is rounded down. */
 struct disk_image *disk_image_open_raw(int fd, bool readonly, bool direct, GError **error);
 
+/* That img is raw was found out by its bytes: the guest may not give it another format's signature (-EPERM). Before any request. */
+void disk_image_guard_raw(struct disk_image *img);
+
 /* No request may be in flight. NULL is fine. Returns NULL. */
 struct disk_image *disk_image_free(struct disk_image *img);
 

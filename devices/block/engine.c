@@ -204,7 +204,7 @@ static void copy_rest(struct block_req *req, char *buf, size_t n) {
         }
 }
 
-static int bounce(struct engine *e, struct block_req *req) {
+static int bounce(struct engine *e, struct block_req *req, engine_check_fn *check, void *opaque) {
         while (req->moved < req->len) {
                 size_t n = MIN(req->len - req->moved, (uint64_t) BOUNCE_SIZE);
                 struct iovec v = { e->bounce, n };
@@ -217,11 +217,14 @@ static int bounce(struct engine *e, struct block_req *req) {
                         .n_iov = 1,
                         .fd = req->fd,
                 };
-                int r;
+                int r = 0;
 
                 if (req->op == BLOCK_WRITE)
                         copy_rest(req, e->bounce, n);
-                r = block_req_execute(&part);
+                if (check)
+                        r = check(opaque, part.offset, e->bounce, n);
+                if (r == 0)
+                        r = block_req_execute(&part);
                 if (r < 0)
                         return r;
                 if (req->op == BLOCK_READ)
@@ -231,13 +234,18 @@ static int bounce(struct engine *e, struct block_req *req) {
         return 0;
 }
 
-void engine_queue_bounced(struct engine *e, struct block_req *req) {
+void engine_queue_checked(
+                struct engine *e, struct block_req *req, engine_check_fn *check, void *opaque) {
         assert(e && req && req->done);
         assert(req->op == BLOCK_READ || req->op == BLOCK_WRITE);
 
         block_req_begin(req);
         e->in_flight++;
-        engine_complete(e, req, bounce(e, req));
+        engine_complete(e, req, bounce(e, req, check, opaque));
+}
+
+void engine_queue_bounced(struct engine *e, struct block_req *req) {
+        engine_queue_checked(e, req, /* check= */ NULL, /* opaque= */ NULL);
 }
 
 void engine_submit(struct engine *e) {

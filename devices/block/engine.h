@@ -48,6 +48,12 @@ void engine_queue(struct engine *e, struct block_req *req);
  * returns. offset and len must still be aligned. */
 void engine_queue_bounced(struct engine *e, struct block_req *req);
 
+/* The same, for writes whose bytes are looked at before they go: check sees a copy that the buffers' owner cannot change. What it does not
+ * return 0 for is not written, and ends the request with that. */
+typedef int engine_check_fn(void *opaque, uint64_t offset, const void *data, size_t len);
+void engine_queue_checked(
+                struct engine *e, struct block_req *req, engine_check_fn *check, void *opaque);
+
 /* Ends req without doing it, with 0 or negative errno. */
 void engine_answer(struct engine *e, struct block_req *req, int result);
 

@@ -4,6 +4,7 @@
 
 #include "devices/block/engine-private.h"
 #include "devices/block/extent-cache.h"
+#include "devices/block/guard.h"
 #include "devices/block/mapped.h"
 #include "devices/iothread.h"
 
@@ -36,6 +37,8 @@ struct mapped {
         struct disk_image d; /* first */
         iothread *thread;
         bool no_fast_path;
+        bool guarded; /* the file's first bytes are the disk's, and its format a guess */
+        struct disk_guard guard;
 
         /* Of the queues' threads and the image's. */
         struct extent_cache cache;

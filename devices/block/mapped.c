@@ -114,7 +114,10 @@ static bool try_fast(struct mapped *m, struct engine *e, struct block_req *req) 
         bool flushes = req->op == BLOCK_FLUSH || (req->op == BLOCK_WRITE && req->dsync);
         unsigned epoch;
 
-        if (m->no_fast_path || (flushes && atomic_load(&m->slow_flush)))
+        if (m->no_fast_path ||
+            (m->guarded && req->op == BLOCK_WRITE &&
+             disk_guard_concerns(&m->guard, req->offset, req->len)) ||
+            (flushes && atomic_load(&m->slow_flush)))
                 return false;
         if (req->op == BLOCK_FLUSH) {
                 req->fd = m->d.main_fd;
@@ -156,6 +159,7 @@ static void mapped_free(struct disk_image *d) {
 
         mapped_slow_stop(m);
         extent_cache_clear(&m->cache);
+        disk_guard_clear(&m->guard);
         pthread_mutex_destroy(&m->lock);
         free(m); /* by the C library, as its stripes' alignment asked for */
 }
@@ -196,6 +200,13 @@ static void describe(struct disk_image *d, const struct image *img) {
         disk_image_make_serial(d, img->file->fd);
 }
 
+static bool starts_with_disk(struct image *img) {
+        struct image_extent x;
+
+        return image_map(img, 0, 512, &x) < 0 ||
+               (x.kind == IMAGE_DATA && x.file == img->file && x.at == 0);
+}
+
 struct disk_image *disk_image_open_mapped(
                 struct image *img, const struct disk_image_mapped_config *config, GError **error) {
         struct mapped *m;
@@ -214,6 +225,8 @@ struct disk_image *disk_image_open_mapped(
         m->wake.fd = -1;
         pthread_mutex_init(&m->lock, NULL);
         describe(&m->d, img);
+        disk_guard_init(&m->guard, img->file->fd, img->file->size);
+        m->guarded = img->probed && img->size >= 512 && starts_with_disk(img);
         if (!extent_cache_init(&m->cache, img->size, m->unit, error) ||
             !mapped_slow_start(m, config, error))
                 return disk_image_free(&m->d);

@@ -10,6 +10,7 @@
  */
 
 #include "devices/block/disk-image.h"
+#include "devices/block/guard.h"
 #include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 
@@ -21,6 +22,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define SECTOR 512u
 #define BLOCK_SIZE_LIMIT (1024u * 1024u)
@@ -28,6 +30,8 @@
 struct raw {
         struct disk_image img;
         int fd;
+        bool guarded;
+        struct disk_guard guard;
 };
 
 static bool check_access(int fd, bool readonly, bool direct, GError **error) {
@@ -160,17 +164,25 @@ static void raw_start(struct disk_image *img, struct engine *e, struct block_req
                         engine_answer(e, req, -EINVAL);
                         return;
                 }
-                if (!fits_direct(t, req)) {
-                        engine_queue_bounced(e, req);
-                        return;
-                }
         }
-        engine_queue(e, req);
+        if (raw->guarded && req->op == BLOCK_WRITE &&
+            disk_guard_concerns(&raw->guard, req->offset, req->len)) {
+                pthread_mutex_lock(&raw->guard.lock);
+                engine_queue_checked(e, req, disk_guard_check, &raw->guard);
+                pthread_mutex_unlock(&raw->guard.lock);
+        } else if (img->direct && (req->op == BLOCK_READ || req->op == BLOCK_WRITE) &&
+                   !fits_direct(t, req)) {
+                engine_queue_bounced(e, req);
+        } else {
+                engine_queue(e, req);
+        }
 }
 
 static void raw_free(struct disk_image *img) {
         struct raw *raw = (struct raw *) img;
 
+        if (raw->guarded)
+                disk_guard_clear(&raw->guard);
         chv_closep(&raw->fd);
         g_free(raw);
 }
@@ -195,4 +207,15 @@ struct disk_image *disk_image_open_raw(int fd, bool readonly, bool direct, GErro
         if (!check_access(fd, readonly, direct, error) || !query(raw, error))
                 return disk_image_free(&raw->img);
         return &raw->img;
+}
+
+void disk_image_guard_raw(struct disk_image *img) {
+        struct raw *raw = (struct raw *) img;
+        off_t end;
+
+        assert(img && img->ops == &raw_ops && !raw->guarded);
+
+        end = lseek(raw->fd, 0, SEEK_END);
+        disk_guard_init(&raw->guard, raw->fd, end > 0 ? (uint64_t) end : img->size);
+        raw->guarded = true;
 }

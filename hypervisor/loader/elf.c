@@ -30,7 +30,7 @@ read_header(const struct image *img, struct file_header *ret, bool *ret_64, GErr
                 Elf64_Ehdr e64;
         } h;
 
-        if (!image_read(img, "the ELF identification", 0, h.ident, sizeof(h.ident), error))
+        if (!image_read_part(img, "the ELF identification", 0, h.ident, sizeof(h.ident), error))
                 return false;
         if (memcmp(h.ident, ELFMAG, SELFMAG) != 0)
                 return image_error(img, error, "not an ELF file");
@@ -43,7 +43,7 @@ read_header(const struct image *img, struct file_header *ret, bool *ret_64, GErr
 
         switch (h.ident[EI_CLASS]) {
         case ELFCLASS32:
-                if (!image_read(img, "the ELF header", 0, &h.e32, sizeof(h.e32), error))
+                if (!image_read_part(img, "the ELF header", 0, &h.e32, sizeof(h.e32), error))
                         return false;
                 *ret = (struct file_header){
                         .type = GUINT16_FROM_LE(h.e32.e_type),
@@ -56,7 +56,7 @@ read_header(const struct image *img, struct file_header *ret, bool *ret_64, GErr
                 *ret_64 = false;
                 return true;
         case ELFCLASS64:
-                if (!image_read(img, "the ELF header", 0, &h.e64, sizeof(h.e64), error))
+                if (!image_read_part(img, "the ELF header", 0, &h.e64, sizeof(h.e64), error))
                         return false;
                 *ret = (struct file_header){
                         .type = GUINT16_FROM_LE(h.e64.e_type),
@@ -121,7 +121,7 @@ static bool read_program_header(
                                 h->phoff, img->size);
         offset += h->phoff;
         if (is_64) {
-                if (!image_read(img, part, offset, &p64, sizeof(p64), error))
+                if (!image_read_part(img, part, offset, &p64, sizeof(p64), error))
                         return false;
                 *ret = (Elf64_Phdr){
                         .p_type = GUINT32_FROM_LE(p64.p_type),
@@ -133,7 +133,7 @@ static bool read_program_header(
                 };
                 return true;
         }
-        if (!image_read(img, part, offset, &p32, sizeof(p32), error))
+        if (!image_read_part(img, part, offset, &p32, sizeof(p32), error))
                 return false;
         *ret = (Elf64_Phdr){
                 .p_type = GUINT32_FROM_LE(p32.p_type),
@@ -222,7 +222,7 @@ read_notes(const struct image *img,
                                 img, error, "%s has %" PRIu64 " bytes; at most %u are read", part,
                                 p->p_filesz, NOTES_MAX);
         notes = g_malloc(p->p_filesz);
-        if (!image_read(img, part, p->p_offset, notes, p->p_filesz, error))
+        if (!image_read_part(img, part, p->p_offset, notes, p->p_filesz, error))
                 return false;
 
         while (p->p_filesz >= at && p->p_filesz - at >= sizeof(Elf64_Nhdr)) {

@@ -58,7 +58,8 @@ check_range(const struct image *img,
                         part, len, offset, img->size);
 }
 
-bool image_read(const struct image *img,
+bool image_read_part(
+                const struct image *img,
                 const char *part,
                 uint64_t offset,
                 void *buf,
@@ -146,7 +147,7 @@ static const struct magic {
 enum image_kind image_identify(const struct image *img, GError **error) {
         uint8_t head[0x206] = {};
 
-        if (!image_read(img, "the header", 0, head, MIN(img->size, sizeof(head)), error))
+        if (!image_read_part(img, "the header", 0, head, MIN(img->size, sizeof(head)), error))
                 return IMAGE_INVALID;
 
         for (size_t i = 0; i < G_N_ELEMENTS(magics); i++) {

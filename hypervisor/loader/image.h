@@ -29,7 +29,8 @@ bool image_init(struct image *img, const char *what, int fd, GError **error);
 enum image_kind image_identify(const struct image *img, GError **error);
 
 /* The whole of [offset, offset+len) of the file, or an error that names the part. */
-bool image_read(const struct image *img,
+bool image_read_part(
+                const struct image *img,
                 const char *part,
                 uint64_t offset,
                 void *buf,

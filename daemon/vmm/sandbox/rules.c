@@ -108,6 +108,9 @@ static const SandboxRule calls[] = {
         RARE(fallocate, IN_IO),                          /* engine-sync.c: discard and write zeroes */
         RARE(pread64, IN_IO),                            /* loaders, disk headers; an image format's tables */
         RARE(pwrite64, IN_IO),                           /* an image format's tables */
+        RARE(pwritev, IN_IO),                            /* devices/block/image/file.c */
+        RARE(ftruncate, IN_IO),                          /* devices/block/image/file.c; main: hypervisor/backing.c */
+        RARE(lseek, IN_IO),                              /* devices/block/image/raw.c: holes; the size of an image */
         RARE(fsync, IN_IO),                              /* an image format's tables */
         RARE(readv, IN_IO),                              /* devices/virtio/net-rx.c: a tap */
         RARE(writev, IN_IO),                             /* devices/virtio/net-tx.c */
@@ -166,9 +169,7 @@ static const SandboxRule calls[] = {
         OLD(newfstatat, IN_MAIN),                        /* libc: fstat(); there is no path to be found */
         RARE(statx, IN_MAIN),                            /* devices/block/raw.c: alignment of direct I/O */
         RARE(fstat, IN_MAIN),                            /* libc: fstat() in newer versions */
-        RARE(lseek, IN_MAIN),                            /* the size of an image */
         RARE(memfd_create, IN_MAIN),                     /* hypervisor/backing.c: shared memory */
-        RARE(ftruncate, IN_MAIN),                        /* hypervisor/backing.c */
         CALL(eventfd2, IN_MAIN),                         /* queues, interrupts, wake-ups */
         CALL(epoll_create1, IN_MAIN),                    /* devices/iothread.c */
         CALL(io_uring_setup, IN_MAIN),                   /* devices/block/engine-uring.c */

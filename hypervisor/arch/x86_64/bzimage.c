@@ -37,7 +37,7 @@ static bool read_header(const struct image *img, struct setup_header *ret, GErro
         uint8_t head[HEADER_START + sizeof(*ret)] = {};
         size_t end;
 
-        if (!image_read(img, "the setup header", 0, head, MIN(img->size, sizeof(head)), error))
+        if (!image_read_part(img, "the setup header", 0, head, MIN(img->size, sizeof(head)), error))
                 return false;
         memcpy(ret, head + HEADER_START, sizeof(*ret));
         if (ret->boot_flag != BOOT_FLAG)

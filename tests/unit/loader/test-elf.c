@@ -56,21 +56,21 @@ static void test_bounds(void) {
         char buf[16];
 
         g_assert_true(image_init(&img, "kernel", fd, &error));
-        g_assert_true(image_read(&img, "x", 10, buf, 0, &error));
-        g_assert_true(image_read(&img, "x", 0, buf, 10, &error));
-        g_assert_false(image_read(&img, "the tail", 1, buf, 10, &error));
+        g_assert_true(image_read_part(&img, "x", 10, buf, 0, &error));
+        g_assert_true(image_read_part(&img, "x", 0, buf, 10, &error));
+        g_assert_false(image_read_part(&img, "the tail", 1, buf, 10, &error));
         expect(error,
                "the tail (10 bytes at offset 1) lies beyond the end of the file, which has 10");
         g_clear_error(&error);
-        g_assert_false(image_read(&img, "x", UINT64_MAX, buf, 2, &error));
+        g_assert_false(image_read_part(&img, "x", UINT64_MAX, buf, 2, &error));
         expect(error, "beyond the end");
         g_clear_error(&error);
-        g_assert_false(image_read(&img, "x", 2, buf, UINT64_MAX, &error));
+        g_assert_false(image_read_part(&img, "x", 2, buf, UINT64_MAX, &error));
         expect(error, "beyond the end");
         g_clear_error(&error);
 
         test_refill(fd, "012", 3); /* shrinks after its size was taken */
-        g_assert_false(image_read(&img, "the tail", 0, buf, 10, &error));
+        g_assert_false(image_read_part(&img, "the tail", 0, buf, 10, &error));
         expect(error, "the file was cut while the tail was read");
 }
 
