@@ -52,33 +52,50 @@ lay_over(uint8_t *bytes, uint64_t at, size_t n, uint64_t offset, const uint8_t *
                 memcpy(bytes + (from - at), data + (from - offset), (size_t) (to - from));
 }
 
-static bool is_signed(const uint8_t *head, size_t n, const uint8_t *tail) {
+static bool has_head(const uint8_t *head, size_t n) {
         for (size_t i = 0; image_formats[i]; i++)
-                if ((image_formats[i]->probe && image_formats[i]->probe(head, n)) ||
-                    (tail && image_formats[i]->probe_tail && image_formats[i]->probe_tail(tail)))
+                if (image_formats[i]->probe && image_formats[i]->probe(head, n))
                         return true;
         return false;
 }
 
-int disk_guard_check(void *guard, uint64_t offset, const void *data, size_t len) {
-        const struct disk_guard *g = guard;
-        _Alignas(PAGE) uint8_t head[PAGE], end[2 * PAGE];
-        uint64_t tail = tail_of(g), end_at = tail / PAGE * PAGE;
-        int r;
+static bool has_tail(const uint8_t *tail) {
+        for (size_t i = 0; image_formats[i]; i++)
+                if (image_formats[i]->probe_tail && image_formats[i]->probe_tail(tail))
+                        return true;
+        return false;
+}
 
-        if (!disk_guard_concerns(g, offset, len))
-                return 0;
-        r = read_page(g, 0, head);
-        if (r == 0)
-                r = read_page(g, end_at, end);
-        if (r == 0)
-                r = read_page(g, end_at + PAGE, end + PAGE);
+static int check_head(const struct disk_guard *g, uint64_t offset, const void *data, size_t len) {
+        _Alignas(PAGE) uint8_t head[PAGE];
+        int r = read_page(g, 0, head);
+
         if (r < 0)
                 return r;
         lay_over(head, 0, PAGE, offset, data, len);
-        lay_over(end, end_at, 2 * PAGE, offset, data, len);
-        return is_signed(head, (size_t) MIN(g->file_size, IMAGE_PROBE_LEN),
-                         g->file_size >= IMAGE_TAIL_LEN ? end + (tail - end_at) : NULL)
-                               ? -EPERM
-                               : 0;
+        return has_head(head, (size_t) MIN(g->file_size, IMAGE_PROBE_LEN)) ? -EPERM : 0;
+}
+
+static int check_tail(const struct disk_guard *g, uint64_t offset, const void *data, size_t len) {
+        _Alignas(PAGE) uint8_t end[2 * PAGE];
+        uint64_t tail = tail_of(g), at = tail / PAGE * PAGE;
+        int r = read_page(g, at, end);
+
+        if (r == 0)
+                r = read_page(g, at + PAGE, end + PAGE);
+        if (r < 0)
+                return r;
+        lay_over(end, at, 2 * PAGE, offset, data, len);
+        return has_tail(end + (tail - at)) ? -EPERM : 0;
+}
+
+int disk_guard_check(void *guard, uint64_t offset, const void *data, size_t len) {
+        const struct disk_guard *g = guard;
+        int r = 0;
+
+        if (len > 0 && offset < IMAGE_PROBE_LEN)
+                r = check_head(g, offset, data, len);
+        if (r == 0 && len > 0 && offset + len > tail_of(g) && g->file_size >= IMAGE_TAIL_LEN)
+                r = check_tail(g, offset, data, len);
+        return r;
 }

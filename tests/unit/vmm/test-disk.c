@@ -194,7 +194,7 @@ static void signatures(ChvDiskConfig disk, int fd, int expected, uint64_t size) 
         struct disk_image *img = try_open(&disk, &fd, 1, &error);
         struct engine *e = engine_new(ENGINE_SYNC, 4, -1, &error);
         g_autofree char *big = g_malloc0(200 * 1024);
-        char sector[1024] = "QFI\xfb\0\0\0\3";
+        char sector[1024] = "conectix";
 
         g_assert_no_error(error);
         g_assert_cmpint(engine_accept_posts(e), ==, 0);
