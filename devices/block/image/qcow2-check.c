@@ -272,6 +272,18 @@ static void check_places(struct qcow2_checking *k) {
         memcpy(q->l1, l1, 8 * (size_t) h->l1_size);
 }
 
+/* The table of counts and its blocks, in or out. */
+static void count_structure(struct qcow2_checking *k, int delta) {
+        struct qcow2 *q = k->q;
+        uint64_t first = q->header.reftable_offset >> q->cluster_bits;
+
+        for (uint64_t c = first; c < first + q->header.reftable_clusters && c < k->n; c++)
+                k->counts[c] += (uint32_t) delta;
+        for (uint32_t i = 0; i < q->reftable_size; i++)
+                if (q->reftable[i] && q->reftable[i] >> q->cluster_bits < k->n)
+                        k->counts[q->reftable[i] >> q->cluster_bits] += (uint32_t) delta;
+}
+
 static void count_places(struct qcow2_checking *k) {
         struct qcow2 *q = k->q;
         const struct qcow2_header *h = &q->header;
@@ -281,12 +293,7 @@ static void count_places(struct qcow2_checking *k) {
                 count(k, h->l1_offset, 8ull * h->l1_size);
         if (h->n_snapshots > 0)
                 count(k, h->snapshots_offset, q->snapshots_bytes);
-        if (k->rebuild && k->fix_all)
-                return;
-        count(k, h->reftable_offset, (uint64_t) h->reftable_clusters << q->cluster_bits);
-        for (uint32_t i = 0; i < q->reftable_size; i++)
-                if (q->reftable[i])
-                        count(k, q->reftable[i], q->cluster);
+        count_structure(k, +1);
 }
 
 static uint64_t be(const uint8_t *p, unsigned bytes) {
@@ -364,11 +371,10 @@ static int run(struct qcow2_checking *k) {
                 r = count_bitmaps(k);
         if (r < 0)
                 return r;
-        for (uint32_t i = 0; !k->rebuild && i < q->reftable_size; i++)
-                k->rebuild = q->reftable[i] &&
-                             qcow2_set_get(&q->kinds, q->reftable[i] >> q->cluster_bits) !=
-                                             QCOW2_REFBLOCK;
         count_places(k);
+        qcow2_check_blocks(k);
+        if (k->rebuild && k->fix_all)
+                count_structure(k, -1);
         r = check_marks(k);
         return r == 0 ? qcow2_check_counts(k) : r;
 }

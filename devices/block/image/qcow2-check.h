@@ -17,5 +17,7 @@ struct qcow2_checking {
 void qcow2_found(struct qcow2_checking *k, bool corruption, bool repaired, const char *format, ...)
                 G_GNUC_PRINTF(4, 5);
 
+/* Sets k->rebuild if what is in use has no block to be counted in. */
+void qcow2_check_blocks(struct qcow2_checking *k);
 /* Compares the file's counts with what was found, and corrects them. 0 or negative errno. */
 int qcow2_check_counts(struct qcow2_checking *k);

@@ -197,6 +197,14 @@ static int rebuild(struct qcow2_checking *k) {
         return r;
 }
 
+void qcow2_check_blocks(struct qcow2_checking *k) {
+        const struct qcow2 *q = k->q;
+
+        for (uint64_t region = 0; !k->rebuild && region << q->block_bits < k->n; region++)
+                k->rebuild = (region >= q->reftable_size || !q->reftable[region]) &&
+                             region_is_used(k, region);
+}
+
 int qcow2_check_counts(struct qcow2_checking *k) {
         struct qcow2 *q = k->q;
         uint64_t regions = MAX(
@@ -204,9 +212,6 @@ int qcow2_check_counts(struct qcow2_checking *k) {
         struct fault f = {};
         int r = 0;
 
-        for (uint64_t region = 0; !k->rebuild && region << q->block_bits < k->n; region++)
-                k->rebuild = (region >= q->reftable_size || !q->reftable[region]) &&
-                             region_is_used(k, region);
         for (uint64_t region = 0; r == 0 && region < regions; region++)
                 r = compare_region(k, region, &f);
         tell(k, &f);
