@@ -45,7 +45,9 @@ static const OptionInfo infos[] = {
         { "command-line", 0, NULL, false, false, "read Cloud Hypervisor's options behind --" },
         { "lines", 'l', "COUNT", false, false, "stop after so many events" },
         { "interval", 'i', "SECONDS", false, false, "show new figures so often" },
-        { "count", 'C', "COUNT", false, false, "stop after so many samples" },
+        { "count", 'C', "COUNT", false, false, "stop after so many samples or frames" },
+        { "output", 'o', "FILE", false, false, "write to a file; - is standard output" },
+        { "snaplen", 's', "BYTES", false, false, "keep no more than that of a frame" },
 };
 
 const OptionInfo *option_infos(size_t *ret_n) {
@@ -135,11 +137,14 @@ static bool take_option(Options *options, const char *name, const char *value, G
                 return take_count(name, value, &options->interval, error);
         else if (strcmp(name, "count") == 0)
                 return take_count(name, value, &options->count, error);
+        else if (strcmp(name, "snaplen") == 0)
+                return take_count(name, value, &options->snaplen, error);
         else {
                 char **text = strcmp(name, "host") == 0      ? &options->host
                               : strcmp(name, "address") == 0 ? &options->address
                               : strcmp(name, "socket") == 0  ? &options->socket
                               : strcmp(name, "name") == 0    ? &options->name
+                              : strcmp(name, "output") == 0  ? &options->output
                                                              : &options->config_file;
 
                 if (*text)
@@ -328,6 +333,7 @@ void options_clear(Options *options) {
         g_free(options->host);
         g_free(options->name);
         g_free(options->config_file);
+        g_free(options->output);
         g_clear_pointer(&options->config_options, g_ptr_array_unref);
         g_clear_pointer(&options->arguments, g_ptr_array_unref);
 }

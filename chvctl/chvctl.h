@@ -40,7 +40,9 @@ typedef struct {
         bool command_line, has_order, has_delay;
         int order, delay;
         int lines;    /* events to show; 0: all */
-        int count;    /* samples to show; 0: no end */
+        int count;    /* samples to show, frames to capture; 0: no end */
+        int snaplen;  /* bytes of a frame to capture; 0: all */
+        char *output; /* file to write to; NULL: standard output */
         int interval; /* seconds; 0: the usual */
         char *name;
         char *config_file;
@@ -88,6 +90,7 @@ ExitStatus cmd_autostart(Options *options, Bus *bus);
 ExitStatus cmd_crash_policy(Options *options, Bus *bus);
 ExitStatus cmd_limits(Options *options, Bus *bus);
 ExitStatus cmd_update(Options *options, Bus *bus);
+ExitStatus cmd_capture(Options *options, Bus *bus);
 ExitStatus cmd_dump(Options *options, Bus *bus);
 ExitStatus cmd_import(Options *options, Bus *bus);
 ExitStatus cmd_edit(Options *options, Bus *bus);

@@ -2,16 +2,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Commands about one device of a virtual machine that runs, which its id names: update.
+ * Commands about one device of a virtual machine that runs, which its id names: update, capture.
  */
 
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gunixfdlist.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "chvctl/arguments.h"
 #include "chvctl/bus.h"
 #include "chvctl/fail.h"
 #include "dbus/config.h"
 #include "dbus/error.h"
+#include "dbus/fd.h"
 
 /* The object of the device; NULL: *error says that there is none. */
 static char *find_device(Bus *bus, const char *name, const char *id, GError **error) {
@@ -57,4 +62,87 @@ ExitStatus cmd_update(Options *options, Bus *bus) {
                                 bus, path, DEVICE_INTERFACE, "Update",
                                 g_variant_new("(@a{sv}a{sv})", changes, NULL), "()", &error);
         return reply ? EXIT_OK : fail(options, argument(options, 0), error);
+}
+
+/* Where a capture goes: what the service writes to is a pipe of ours, so that it never waits for a disk. */
+static int open_output(const char *name) {
+        if (!name || g_str_equal(name, "-"))
+                return dup(STDOUT_FILENO);
+        return open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+}
+
+static bool write_all(int fd, const char *data, size_t len) {
+        while (len > 0) {
+                ssize_t n = write(fd, data, len);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return false;
+                data += n;
+                len -= (size_t) n;
+        }
+        return true;
+}
+
+static ExitStatus relay(int from, int to) {
+        static char buffer[64 << 10];
+        ssize_t n;
+
+        for (;;) {
+                n = read(from, buffer, sizeof(buffer));
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n == 0)
+                        return EXIT_OK;
+                if (n < 0 || !write_all(to, buffer, (size_t) n)) {
+                        g_printerr("chvctl: writing the capture: %s\n", g_strerror(errno));
+                        return EXIT_FAILED;
+                }
+        }
+}
+
+static bool start_capture(Options *options, Bus *bus, const char *path, int fd, GError **error) {
+        g_autoptr(GUnixFDList) list = g_unix_fd_list_new_from_array(&fd, 1); /* takes fd */
+        g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
+        g_autoptr(GVariant) reply = NULL;
+
+        if (options->snaplen > 0)
+                g_variant_dict_insert(&dict, "snaplen", "u", (guint32) options->snaplen);
+        if (options->count > 0)
+                g_variant_dict_insert(&dict, "count", "t", (guint64) options->count);
+        reply = bus_call_with_fds(
+                        bus, path, DEVICE_INTERFACE, "StartCapture",
+                        g_variant_new("(h@a{sv})", 0, g_variant_dict_end(&dict)), "()", list,
+                        /* ret_fds= */ NULL, error);
+        return reply != NULL;
+}
+
+ExitStatus cmd_capture(Options *options, Bus *bus) {
+        const char *name = argument(options, 0);
+        g_autofree char *path = NULL;
+        g_autoptr(GError) error = NULL;
+        chv_autofd from = -1, to = -1;
+        int ends[2];
+
+        if (options->host) {
+                g_printerr("chvctl: a capture cannot come from another host\n");
+                return EXIT_USAGE;
+        }
+        if ((!options->output || g_str_equal(options->output, "-")) && isatty(STDOUT_FILENO)) {
+                g_printerr("chvctl: a capture is no text; name a file with --output\n");
+                return EXIT_USAGE;
+        }
+        path = find_device(bus, name, argument(options, 1), &error);
+        if (!path)
+                return fail(options, name, error);
+        to = open_output(options->output);
+        if (to < 0 || pipe2(ends, O_CLOEXEC) < 0) {
+                g_printerr("chvctl: %s: %s\n", options->output ?: "-", g_strerror(errno));
+                return EXIT_FAILED;
+        }
+        from = ends[0];
+        if (!start_capture(options, bus, path, ends[1], &error))
+                return fail(options, name, error);
+        return relay(from, to);
 }

@@ -60,6 +60,8 @@ static const Command table[] = {
           /* passes_on= */ true },
         { "update", "NAME DEVICE OPTION=VALUE...", "change a device of a running virtual machine",
           NULL, 3, -1, false, cmd_update },
+        { "capture", "NAME DEVICE", "copy the frames of a network device to a file",
+          "output snaplen count", 2, 2, false, cmd_capture },
         { "version", "", "show the client's and the service's version", NULL, 0, 0, false,
           cmd_version },
         { "help", "[COMMAND|SECTION]", "explain a command or a section of the configuration", NULL,

@@ -70,6 +70,8 @@ static const ChvdAuthorityRow rows[] = {
         { VM, "ResizeConsole", OWNERS(CONSOLE) },
         { DEVICE, "Update", OWNERS(CONFIGURE) },
         { DEVICE, "Remove", OWNERS(CONFIGURE) },
+        { DEVICE, "StartCapture", OWNERS(CONSOLE) },
+        { DEVICE, "StopCapture", OWNERS(CONSOLE) },
         { DEVICE, "GetCounters", OWNERS(INSPECT) },
         { DEVICE, "GetConfig", OWNERS(INSPECT) },
         { JOB, "Cancel", OWNERS(OPERATE) },

@@ -8,12 +8,15 @@
 
 #include "daemon/chvd/device.h"
 
+#include <sys/stat.h>
+
 #include "daemon/chvd/gate.h"
 #include "daemon/chvd/options.h"
 #include "daemon/chvd/path.h"
 #include "daemon/chvd/peers.h"
 #include "daemon/chvd/vm-private.h"
 #include "dbus/error.h"
+#include "dbus/fd.h"
 
 struct ChvdDevice {
         ChvdContext *context;
@@ -162,6 +165,90 @@ on_update(ChvDevice *skeleton,
         return true;
 }
 
+/* A call of the worker whose answer is the client's. */
+typedef struct {
+        ChvDevice *skeleton;
+        GDBusMethodInvocation *invocation;
+} PlainCall;
+
+static void on_plain_done(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
+        g_autofree PlainCall *call = data;
+        g_autoptr(ChvDevice) skeleton = call->skeleton;
+
+        if (error)
+                g_dbus_method_invocation_return_gerror(call->invocation, error);
+        else
+                g_dbus_method_invocation_return_value(call->invocation, /* parameters= */ NULL);
+}
+
+static gboolean
+pass_on(ChvdDevice *device,
+        GDBusMethodInvocation *invocation,
+        const char *method,
+        GVariant *parameters,
+        GUnixFDList *fds) {
+        PlainCall *call = g_new0(PlainCall, 1);
+
+        call->skeleton = g_object_ref(device->skeleton);
+        call->invocation = invocation;
+        chvd_worker_call(
+                        device->vm->worker, method, parameters, "()", fds,
+                        /* timeout_ms= */ -1, on_plain_done, call);
+        return true;
+}
+
+/* The one descriptor that the handle names, in a list of its own; NULL: *error. */
+static GUnixFDList *take_sink(GUnixFDList *list, GVariant *handle, GError **error) {
+        gint32 index = g_variant_get_handle(handle);
+        chv_autofd fd = -1;
+        struct stat st;
+
+        if (list && index >= 0 && index < g_unix_fd_list_get_length(list))
+                fd = g_unix_fd_list_get(list, index, /* error= */ NULL);
+        if (fd >= 0 && fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))) {
+                int taken = chv_fd_steal(&fd);
+
+                return g_unix_fd_list_new_from_array(&taken, 1);
+        }
+        g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
+                    "fd: is neither a pipe nor a socket");
+        return NULL;
+}
+
+static gboolean on_start_capture(
+                ChvDevice *skeleton,
+                GDBusMethodInvocation *invocation,
+                GUnixFDList *list,
+                GVariant *handle,
+                GVariant *options,
+                ChvdDevice *device) {
+        static const char *const known[] = { "snaplen", "u", "count", "t", NULL };
+        g_autoptr(GUnixFDList) sink = NULL;
+        g_autoptr(GError) error = NULL;
+
+        if (!chvd_options_check(options, known, &error) || !has_guest(device, &error))
+                return refuse(invocation, error);
+        sink = take_sink(list, handle, &error);
+        if (!sink)
+                return refuse(invocation, error);
+        return pass_on(device, invocation, "StartCapture",
+                       g_variant_new("(sh@a{sv})", chv_device_get_id(skeleton), 0, options), sink);
+}
+
+static gboolean
+on_stop_capture(ChvDevice *skeleton,
+                GDBusMethodInvocation *invocation,
+                GVariant *options,
+                ChvdDevice *device) {
+        static const char *const known[] = { NULL };
+        g_autoptr(GError) error = NULL;
+
+        if (!chvd_options_check(options, known, &error) || !has_guest(device, &error))
+                return refuse(invocation, error);
+        return pass_on(device, invocation, "StopCapture",
+                       g_variant_new("(s)", chv_device_get_id(skeleton)), /* fds= */ NULL);
+}
+
 static gboolean
 on_remove(ChvDevice *skeleton,
           GDBusMethodInvocation *invocation,
@@ -251,6 +338,8 @@ chvd_device_new(ChvdContext *context,
         device->config = g_variant_ref_sink(config);
         g_object_connect(
                         device->skeleton, "signal::handle-update", on_update, device,
+                        "signal::handle-start-capture", on_start_capture, device,
+                        "signal::handle-stop-capture", on_stop_capture, device,
                         "signal::handle-remove", on_remove, device, "signal::handle-get-counters",
                         on_get_counters, device, "signal::handle-get-config", on_get_config, device,
                         NULL);

@@ -47,19 +47,9 @@ static const ChvRateLimiter *find_limiter(const ChvConfig *config, const char *i
         return NULL;
 }
 
-static struct virtio_dev *find_virtio(const Machine *machine, const char *id) {
-        for (guint i = 0; i < machine->devices->len; i++) {
-                const MachineDevice *d = &g_array_index(machine->devices, MachineDevice, i);
-
-                if (d->vd && g_str_equal(d->vd->id, id))
-                        return d->vd;
-        }
-        return NULL;
-}
-
 bool machine_set_limits(Machine *machine, const char *id, const ChvConfig *config, GError **error) {
         const ChvRateLimiter *limiter = find_limiter(config, id);
-        struct virtio_dev *vd = find_virtio(machine, id);
+        struct virtio_dev *vd = machine_find_virtio(machine, id);
         struct throttle_config limits;
         int r;
 

@@ -66,6 +66,12 @@ bool machine_add_devices(Machine *machine, GError **error);
 /* The device's own part of the configuration, as the client would write it: a{sv}, floating. */
 GVariant *machine_own_config(const Machine *machine, const MachineDevice *d);
 
+/* An error of the floors below as one that crosses the bus. */
+void machine_translate_error(GError **error);
+
+/* NULL: there is no virtio device with this id. */
+struct virtio_dev *machine_find_virtio(const Machine *machine, const char *id);
+
 /* machine-limits.c: the limits of a device, of the devices in a group; what to give a disk that is in one (NULL: in none). */
 struct throttle_config machine_limits(const ChvRateLimiter *limiter);
 void machine_add_groups(Machine *machine);

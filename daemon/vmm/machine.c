@@ -179,7 +179,7 @@ static bool add_vcpus(Machine *machine, GError **error) {
 }
 
 /* The lower floors' errors in the words of the bus. */
-static void translate_error(GError **error) {
+void machine_translate_error(GError **error) {
         static const ChvError codes[HV_ERROR_MAX] = {
                 [HV_ERROR_FAILED] = CHV_ERROR_FAILED,
                 [HV_ERROR_UNSUPPORTED] = CHV_ERROR_NOT_SUPPORTED,
@@ -222,7 +222,7 @@ Machine *machine_new(const MachineParts *parts, GError **error) {
         Machine *machine = machine_build(parts, &local);
 
         if (!machine) {
-                translate_error(&local);
+                machine_translate_error(&local);
                 g_propagate_error(error, local);
         }
         return machine;
@@ -273,7 +273,7 @@ bool machine_pause(Machine *machine, GError **error) {
                                         device->ops->resume(device);
                         }
                         vcpus_resume(machine->vcpus);
-                        translate_error(error);
+                        machine_translate_error(error);
                         return false;
                 }
         }
@@ -302,8 +302,18 @@ void machine_press_power_button(Machine *machine) {
 bool machine_nmi(Machine *machine, GError **error) {
         if (vcpus_nmi(machine->vcpus, error))
                 return true;
-        translate_error(error);
+        machine_translate_error(error);
         return false;
+}
+
+struct virtio_dev *machine_find_virtio(const Machine *machine, const char *id) {
+        for (guint i = 0; i < machine->devices->len; i++) {
+                const MachineDevice *d = &g_array_index(machine->devices, MachineDevice, i);
+
+                if (d->vd && g_str_equal(d->vd->id, id))
+                        return d->vd;
+        }
+        return NULL;
 }
 
 GVariant *machine_devices(Machine *machine) {

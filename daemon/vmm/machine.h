@@ -45,6 +45,16 @@ bool machine_nmi(Machine *machine, GError **error);
 /* Brings the limits in config, which may be another configuration of the same devices, to one of them. */
 bool machine_set_limits(Machine *machine, const char *id, const ChvConfig *config, GError **error);
 
+/* Copies the frames of a network device to fd, which is taken (snaplen and count as of capture.h) / no more. */
+bool machine_start_capture(
+                Machine *machine,
+                const char *id,
+                int fd,
+                uint32_t snaplen,
+                uint64_t count,
+                GError **error);
+bool machine_stop_capture(Machine *machine, const char *id, GError **error);
+
 /* a(sssa{sv}): id, kind, PCI address or "", configuration. Floating. */
 GVariant *machine_devices(Machine *machine);
 

@@ -466,6 +466,57 @@ static gboolean on_update_device(
         return true;
 }
 
+/* -1 and an error, or the descriptor, which is the caller's. */
+static int take_handle(GUnixFDList *list, GVariant *handle, GError **error) {
+        gint32 index = g_variant_get_handle(handle);
+
+        if (list && index >= 0 && index < g_unix_fd_list_get_length(list))
+                return g_unix_fd_list_get(list, index, error);
+        g_set_error(error, CHV_ERROR, CHV_ERROR_FAILED, "The descriptor is missing");
+        return -1;
+}
+
+static gboolean on_start_capture(
+                ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                GUnixFDList *list,
+                const char *id,
+                GVariant *handle,
+                GVariant *options,
+                VmmService *service) {
+        g_autoptr(GError) error = NULL;
+        guint32 snaplen = 0;
+        guint64 count = 0;
+        int fd;
+
+        if (!has_machine(service, invocation))
+                return true;
+        (void) g_variant_lookup(options, "snaplen", "u", &snaplen);
+        (void) g_variant_lookup(options, "count", "t", &count);
+        fd = take_handle(list, handle, &error);
+        if (fd >= 0 && machine_start_capture(service->machine, id, fd, snaplen, count, &error))
+                chv_vmm_complete_start_capture(skeleton, invocation, /* fd_list= */ NULL);
+        else
+                g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
+}
+
+static gboolean
+on_stop_capture(ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                const char *id,
+                VmmService *service) {
+        g_autoptr(GError) error = NULL;
+
+        if (!has_machine(service, invocation))
+                return true;
+        if (machine_stop_capture(service->machine, id, &error))
+                chv_vmm_complete_stop_capture(skeleton, invocation);
+        else
+                g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
+}
+
 static Console *
 find_console(VmmService *service, GDBusMethodInvocation *invocation, const char *name) {
         for (unsigned i = 0; i < CONSOLE_MAX; i++) {
@@ -585,6 +636,8 @@ VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *op
                 { "handle-quit", G_CALLBACK(on_quit) },
                 { "handle-get-counters", G_CALLBACK(on_get_counters) },
                 { "handle-update-device", G_CALLBACK(on_update_device) },
+                { "handle-start-capture", G_CALLBACK(on_start_capture) },
+                { "handle-stop-capture", G_CALLBACK(on_stop_capture) },
                 { "handle-open-console", G_CALLBACK(on_open_console) },
                 { "handle-connect", G_CALLBACK(on_connect) },
                 { "handle-resize-console", G_CALLBACK(on_resize_console) },

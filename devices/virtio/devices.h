@@ -80,5 +80,10 @@ struct virtio_net_config {
 struct virtio_dev *
 virtio_net_new(const gmem *mem, const struct virtio_net_config *config, GError **error);
 
+/* Copies the device's frames from now on, in place of an earlier capture; NULL: none any more. The capture ends with the device at
+ * the latest. Main thread. */
+struct capture_config;
+bool virtio_net_capture(struct virtio_dev *vd, const struct capture_config *config, GError **error);
+
 /* Link up or down, shown to the guest in the status field. Main thread. */
 void virtio_net_set_link(struct virtio_dev *vd, bool up);

@@ -138,6 +138,11 @@ static bool set_vlan(struct vnet *net, const struct command *c) {
         return true;
 }
 
+static bool acknowledge(struct vnet *net) {
+        atomic_store(&net->announce.pending, false);
+        return virtio_has(&net->vd, VNET_F_GUEST_ANNOUNCE);
+}
+
 static bool execute(struct vnet *net, const struct command *c) {
         switch (c->class) {
         case VNET_CLASS_RX:
@@ -149,7 +154,7 @@ static bool execute(struct vnet *net, const struct command *c) {
         case VNET_CLASS_VLAN:
                 return set_vlan(net, c);
         case VNET_CLASS_ANNOUNCE:
-                return c->number == VNET_ANNOUNCE_ACK;
+                return c->number == VNET_ANNOUNCE_ACK && acknowledge(net);
         case VNET_CLASS_MQ:
                 return c->number == VNET_MQ_PAIRS_SET && c->len >= 2 && set_pairs(net, c);
         case VNET_CLASS_OFFLOADS:

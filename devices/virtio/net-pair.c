@@ -151,6 +151,24 @@ void vnet_pair_set_filter(struct vnet_pair *pair) {
         (void) iothread_call(pair->thread, take_filter, pair);
 }
 
+struct capture_call {
+        struct vnet_pair *pair;
+        capture *capture;
+};
+
+static int take_capture(void *opaque) {
+        struct capture_call *call = opaque;
+
+        call->pair->capture = call->capture;
+        return 0;
+}
+
+void vnet_pair_set_capture(struct vnet_pair *pair, capture *c) {
+        struct capture_call call = { pair, c };
+
+        (void) iothread_call(pair->thread, take_capture, &call);
+}
+
 int vnet_pair_expect_limits(struct vnet_pair *pair) {
         return iothread_call(pair->thread, prepare_here, pair);
 }

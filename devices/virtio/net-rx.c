@@ -95,6 +95,9 @@ static void deliver(struct vnet_pair *pair, uint32_t len) {
         unsigned n = 0, at = 0;
         uint16_t num_buffers;
 
+        if (pair->capture)
+                capture_frame(pair->capture, rx->iov, rx->n_iov, NET_HEADER_LEN,
+                              len - NET_HEADER_LEN);
         for (; left > 0; n++) {
                 uint32_t part = MIN(left, rx->buffers[n].len);
 

@@ -67,6 +67,9 @@ static enum sent send_frame(struct vnet_pair *pair, struct virtq_chain *chain) {
                 n = writev(pair->fd, chain->iov, chain->n_read);
         while (n < 0 && errno == EINTR);
         if (n >= 0) {
+                if (pair->capture)
+                        capture_frame(pair->capture, chain->iov, chain->n_read, NET_HEADER_LEN,
+                                      chain->read_len - NET_HEADER_LEN);
                 if (now != 0)
                         throttle_charge(&pair->net->tx_limits, now,
                                         chain->read_len - NET_HEADER_LEN, 1);

@@ -35,6 +35,7 @@ enum {
 };
 
 #define VNET_S_LINK_UP 1u
+#define VNET_S_ANNOUNCE 2u
 
 struct vnet_space {
         uint8_t mac[6];

@@ -63,7 +63,9 @@ void vnet_show_mac(struct vnet *net) {
 static void net_config_read(struct virtio_dev *vd, unsigned offset, void *data, unsigned len) {
         struct vnet *net = to_vnet(vd);
         struct vnet_space space = {
-                .status = GUINT16_TO_LE(vnet_link_is_up(net) ? VNET_S_LINK_UP : 0),
+                .status = GUINT16_TO_LE(
+                                (vnet_link_is_up(net) ? VNET_S_LINK_UP : 0) |
+                                (atomic_load(&net->announce.pending) ? VNET_S_ANNOUNCE : 0)),
                 .max_pairs = GUINT16_TO_LE(net->n_pairs),
                 .mtu = GUINT16_TO_LE(net->mtu),
         };
@@ -90,6 +92,7 @@ static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
                 { BIT(HOST_ECN), BIT(HOST_TSO4) | BIT(HOST_TSO6) },
                 { BIT(HOST_UFO), BIT(CSUM) },
                 { BIT(MQ), BIT(CTRL_VQ) },
+                { BIT(GUEST_ANNOUNCE), BIT(CTRL_VQ) },
                 { BIT(CTRL_RX), BIT(CTRL_VQ) },
                 { BIT(CTRL_VLAN), BIT(CTRL_VQ) },
                 { BIT(CTRL_RX_EXTRA), BIT(CTRL_VQ) },
@@ -102,6 +105,8 @@ static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
                         return false;
         net->offloads = vnet_offloads_of(features);
         net->active_pairs = 1;
+        atomic_store(&net->announce.pending, false);
+        net->restored = false;
         vnet_filter_reset(&net->filter, net->mac, features & BIT(CTRL_VLAN));
         vnet_show_mac(net);
         return true;
@@ -109,6 +114,7 @@ static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
 
 static void stop_pairs(struct vnet *net) {
         /* First, because it starts and stops the others. */
+        vnet_announce_stop(net);
         vnet_ctrl_stop(net);
         for (unsigned i = 0; i < net->active_pairs; i++)
                 vnet_pair_stop(net->pairs[i]);
@@ -150,6 +156,9 @@ static int net_activate(struct virtio_dev *vd) {
                 r = start_pairs(net);
         if (r < 0)
                 net_deactivate(vd);
+        else if (net->restored)
+                vnet_announce(net);
+        net->restored = false;
         return r;
 }
 
@@ -160,8 +169,12 @@ static bool net_pause(struct virtio_dev *vd, GError **error) {
 }
 
 static void net_resume(struct virtio_dev *vd) {
-        if (vd->active && start_pairs(to_vnet(vd)) < 0)
+        if (!vd->active)
+                return;
+        if (start_pairs(to_vnet(vd)) < 0)
                 vd->transport->needs_reset(vd, "the network device could not be resumed");
+        else
+                vnet_announce(to_vnet(vd));
 }
 
 static GVariant *net_save(struct virtio_dev *vd) {
@@ -199,6 +212,7 @@ static bool net_restore(struct virtio_dev *vd, GVariant *state, GError **error) 
                 return false;
         }
         vnet_show_mac(net);
+        net->restored = true;
         net->active_pairs = pairs;
         net->offloads = offloads;
         atomic_store(&net->link, link);
@@ -222,9 +236,39 @@ static int net_set_throttle(struct virtio_dev *vd, const struct throttle_config 
         return 0;
 }
 
+static void add_captured(struct vnet *net, uint64_t sums[2]) {
+        uint64_t frames, drops;
+
+        capture_counters(net->capture, &frames, &drops);
+        sums[0] += frames;
+        sums[1] += drops;
+}
+
+/* Takes c. */
+static void set_capture(struct vnet *net, capture *c) {
+        for (unsigned i = 0; i < net->n_pairs; i++)
+                if (net->pairs[i])
+                        vnet_pair_set_capture(net->pairs[i], c);
+        if (net->capture)
+                add_captured(net, net->captured);
+        capture_free(net->capture);
+        net->capture = c;
+}
+
+bool virtio_net_capture(
+                struct virtio_dev *vd, const struct capture_config *config, GError **error) {
+        capture *c = config ? capture_new(config, error) : NULL;
+
+        if (config && !c)
+                return false;
+        set_capture(to_vnet(vd), c);
+        return true;
+}
+
 static void net_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
         struct vnet *net = to_vnet(vd);
         uint64_t rx[4] = { 0 }, tx[4] = { 0 };
+        uint64_t captured[2] = { net->captured[0], net->captured[1] };
 
         for (unsigned i = 0; i < net->n_pairs; i++) {
                 struct vnet_counters *r = &net->pairs[i]->rx.n, *t = &net->pairs[i]->tx.n;
@@ -238,6 +282,8 @@ static void net_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opa
                 tx[2] += atomic_load_explicit(&t->drops, memory_order_relaxed);
                 tx[3] += atomic_load_explicit(&t->refused, memory_order_relaxed);
         }
+        if (net->capture)
+                add_captured(net, captured);
         fn(opaque, "rx_bytes", rx[0]);
         fn(opaque, "rx_frames", rx[1]);
         fn(opaque, "rx_drops", rx[2]);
@@ -246,13 +292,19 @@ static void net_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opa
         fn(opaque, "tx_frames", tx[1]);
         fn(opaque, "tx_drops", tx[2]);
         fn(opaque, "tx_spoofed", tx[3]);
+        fn(opaque, "captured_frames", captured[0]);
+        fn(opaque, "captured_drops", captured[1]);
 }
 
 static void net_free(struct virtio_dev *vd) {
         struct vnet *net = to_vnet(vd);
 
-        if (net->pairs[0])
+        if (net->pairs[0]) {
+                vnet_announce_stop(net);
                 vnet_ctrl_stop(net);
+        }
+        io_timer_close(&net->announce.timer);
+        set_capture(net, NULL);
         for (unsigned i = 0; i < net->n_pairs; i++)
                 vnet_pair_free(net->pairs[i]);
         g_free(net->pairs);
@@ -297,7 +349,7 @@ static bool check_config(const struct virtio_net_config *config, GError **error)
 static uint64_t offered(const struct vnet *net, const struct virtio_net_config *config) {
         unsigned can = config->offload_csum ? net->port->offloads(config->tap_fds[0]) : 0;
         uint64_t bits = BIT(MAC) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(MRG_RXBUF) | BIT(CTRL_RX) |
-                        BIT(CTRL_VLAN) | BIT(CTRL_RX_EXTRA);
+                        BIT(CTRL_VLAN) | BIT(CTRL_RX_EXTRA) | BIT(GUEST_ANNOUNCE);
 
         if (!config->mac_filter)
                 bits |= BIT(CTRL_MAC_ADDR);
@@ -374,6 +426,7 @@ vnet_new(const gmem *mem,
         net->n_pairs = config->n_pairs;
         net->active_pairs = 1;
         net->pairs = g_new0(struct vnet_pair *, net->n_pairs);
+        vnet_announce_init(net);
         /* With one pair nobody competes. */
         throttle_init(&net->rx_limits, net->n_pairs > 1, &config->limits);
         throttle_init(&net->tx_limits, net->n_pairs > 1, &config->limits);

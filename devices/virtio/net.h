@@ -3,6 +3,7 @@
 #pragma once
 
 #include "devices/io-timer.h"
+#include "devices/net/capture.h"
 #include "devices/net/port.h"
 #include "devices/virtio/devices.h"
 #include "devices/virtio/net-filter.h"
@@ -79,6 +80,7 @@ struct vnet_pair {
         struct io_watch port;
         uint32_t port_events;
         struct vnet_filter filter;
+        capture *capture; /* NULL: none */
         struct vnet_rx rx;
         struct vnet_tx tx;
 };
@@ -87,6 +89,12 @@ struct vnet_ctrl {
         struct virtq *q; /* NULL: not negotiated */
         struct io_watch kick;
         bool serving;
+};
+
+struct vnet_announce {
+        atomic_bool pending; /* shown to the driver until it acknowledges */
+        unsigned left;       /* rounds */
+        struct io_timer timer;
 };
 
 struct vnet {
@@ -109,6 +117,10 @@ struct vnet {
         unsigned n_pairs;
         struct vnet_pair **pairs;
         struct vnet_ctrl ctrl;
+        struct vnet_announce announce;
+        capture *capture;     /* of whoever starts and stops the device; NULL: none */
+        uint64_t captured[2]; /* frames and drops of earlier ones */
+        bool restored;        /* to be announced when it is activated */
 };
 
 /* virtio_net_new() on any kind of port. */
@@ -149,6 +161,9 @@ void vnet_pair_stop(struct vnet_pair *pair);
 /* The filter of the device is the pair's, too, from now on. From any other thread. */
 void vnet_pair_set_filter(struct vnet_pair *pair);
 
+/* The pair's frames are copied there from now on; NULL: no more. From any other thread. */
+void vnet_pair_set_capture(struct vnet_pair *pair, capture *c);
+
 /* From any other thread. There will be limits: 0, or negative errno when there is no room for timers / they have changed, and what
  * waits tries again. */
 int vnet_pair_expect_limits(struct vnet_pair *pair);
@@ -162,6 +177,11 @@ void vnet_pair_wait(struct vnet_pair *pair, struct io_timer *timer, bool *limite
 void vnet_rx_run(struct vnet_pair *pair);
 void vnet_rx_give_back(struct vnet_pair *pair);
 void vnet_tx_run(struct vnet_pair *pair);
+
+/* net-announce.c; from any thread but the first pair's. Tells driver and network where the guest is / no more of that. */
+void vnet_announce_init(struct vnet *net);
+void vnet_announce(struct vnet *net);
+void vnet_announce_stop(struct vnet *net);
 
 /* net-ctrl.c; from any thread but the first pair's. */
 int vnet_ctrl_start(struct vnet *net);

@@ -315,6 +315,27 @@ static gboolean on_update_device(
         return true;
 }
 
+/* Its options as text are what is captured. */
+static gboolean on_start_capture(
+                ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                GUnixFDList *list,
+                const char *id,
+                GVariant *handle,
+                GVariant *options) {
+        g_autofree char *text = g_variant_print(options, true), *line = NULL;
+        int fd;
+
+        if (misbehaves(invocation))
+                return true;
+        line = g_strdup_printf("%s %s\n", id, text);
+        fd = g_unix_fd_list_get(list, g_variant_get_handle(handle), NULL);
+        (void) !write(fd, line, strlen(line));
+        (void) close(fd);
+        chv_vmm_complete_start_capture(skeleton, invocation, NULL);
+        return true;
+}
+
 static gboolean on_power_button(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
         if (misbehaves(invocation))
                 return true;
@@ -529,6 +550,8 @@ int main(int argc, char **argv) {
                         "signal::handle-quit", on_quit, NULL, "signal::handle-get-counters",
                         on_get_counters, NULL, "signal::handle-open-console", on_open_console, NULL,
                         "signal::handle-update-device", on_update_device, NULL,
+                        "signal::handle-start-capture", on_start_capture, NULL,
+                        "signal::handle-stop-capture", on_plain, NULL,
                         "signal::handle-resize-console", on_resize_console, NULL, NULL);
         (void) g_unix_signal_add(SIGUSR1, on_power_off, NULL);
         (void) g_unix_fd_add(STDIN_FILENO, G_IO_IN, on_incoming, NULL);

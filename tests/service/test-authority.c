@@ -51,6 +51,8 @@ static const struct {
         { VM, "ResizeConsole", "('serial', uint16 1, uint16 1, @a{sv} {})" },
         { VM, "SetOwner", "(uint32 7, @a{sv} {})" },
         { DEVICE, "Update", "(@a{sv} {}, @a{sv} {})" },
+        { DEVICE, "StartCapture", "(handle 0, @a{sv} {})" },
+        { DEVICE, "StopCapture", "(@a{sv} {},)" },
 };
 
 static GVariant *arguments_of(const char *interface, const char *method) {

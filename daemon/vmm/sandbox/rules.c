@@ -114,6 +114,7 @@ static const SandboxRule calls[] = {
         RARE(fsync, IN_IO),                              /* an image format's tables */
         RARE(readv, IN_IO),                              /* devices/virtio/net-rx.c: a tap */
         RARE(writev, IN_IO),                             /* devices/virtio/net-tx.c */
+        RARE(close, IN_IO),                              /* devices/net/capture.c: the reader hears of the end */
         RARE(timerfd_create, IN_IO),                     /* devices/io-timer.c: limits */
         RARE(timerfd_settime, IN_IO),                    /* devices/io-timer.c */
         RARE(sendmsg, IN_IO),                            /* devices/vhost/message.c: a back end, which is connected */

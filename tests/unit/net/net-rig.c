@@ -137,7 +137,13 @@ void nrig_take(struct net_rig *n, unsigned q, uint32_t *ret_len) {
 }
 
 ssize_t nrig_host_receive(int fd, void *buf, size_t len) {
-        return recv(fd, buf, len, 0);
+        ssize_t n;
+
+        do
+                n = recv(fd, buf, len, 0);
+        while (n == NET_HEADER_LEN + 60 && !nrig_port.keep_rarp &&
+               memcmp((uint8_t *) buf + NET_HEADER_LEN + 12, "\x80\x35\0\x01", 4) == 0);
+        return n;
 }
 
 void nrig_add_buffer(struct net_rig *n, unsigned q, uint64_t addr, uint32_t len) {

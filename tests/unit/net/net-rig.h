@@ -28,6 +28,7 @@ struct nrig_port {
         unsigned offloads;
         bool attached[1024]; /* by descriptor */
         int attach_error;    /* for the next ones to attach */
+        bool keep_rarp;      /* what the device says of itself is received like other frames */
 };
 extern struct nrig_port nrig_port;
 

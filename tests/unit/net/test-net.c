@@ -92,8 +92,8 @@ static void test_features(void) {
                                         BIT(GUEST_ECN) | BIT(GUEST_UFO) | BIT(HOST_TSO4) |
                                         BIT(HOST_TSO6) | BIT(HOST_ECN) | BIT(HOST_UFO) |
                                         BIT(MRG_RXBUF) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(CTRL_RX) |
-                                        BIT(CTRL_VLAN) | BIT(CTRL_RX_EXTRA) | BIT(CTRL_MAC_ADDR) |
-                                        BIT(MQ));
+                                        BIT(CTRL_VLAN) | BIT(CTRL_RX_EXTRA) | BIT(GUEST_ANNOUNCE) |
+                                        BIT(CTRL_MAC_ADDR) | BIT(MQ));
         for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++)
                 g_assert_false(vd->ops->negotiated(vd, wrong[i]));
         g_assert_true(vd->ops->negotiated(vd, vd->device_features));
