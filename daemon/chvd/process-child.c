@@ -3,9 +3,8 @@
 
 /*
  * A worker as a plain process: our child in a session of its own, so that what is typed at our terminal does not reach
- * it, and bound to us by nothing else. What runs between fork and exec only makes system calls. It inherits three
- * descriptors and the few variables listed here; an attacker who can set chvd's environment gains nothing over the
- * worker's.
+ * it, and bound to us by nothing else (spawn.c). It inherits three descriptors and the few variables listed here; an
+ * attacker who can set chvd's environment gains nothing over the worker's.
  *
  * A later chvd is not its parent: it holds a pidfd, and knows by the time at which the process was started that the
  * number has not come to be another's.
@@ -23,6 +22,7 @@
 #include <unistd.h>
 
 #include "daemon/chvd/process-private.h"
+#include "daemon/chvd/spawn.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
 
@@ -35,15 +35,6 @@ typedef struct {
         guint source; /* first that of `started`, then that of its end */
         GError *error;
 } Child;
-
-static void in_child(gpointer data) {
-        sigset_t none;
-
-        (void) setsid();
-        (void) dup2(STDERR_FILENO, STDOUT_FILENO);
-        (void) sigemptyset(&none);
-        (void) sigprocmask(SIG_SETMASK, &none, NULL);
-}
 
 static char **environment(void) {
         char **env = chvd_process_debug_environment();
@@ -109,20 +100,17 @@ static void start(ChvdProcess *process, const ChvdContext *context, const ChvdPr
         Child *child = (Child *) process;
         g_auto(GStrv) env = environment();
         g_autoptr(GError) error = NULL;
+        const ChvdSpawn spawn = {
+                .argv = setup->argv,
+                .env = (const char *const *) env,
+                .input = setup->channel,
+                .cgroup = -1,
+        };
 
         child->pidfd = -1;
         child->source = g_idle_add(on_started, child);
-        if (g_spawn_async_with_pipes_and_fds(
-                            "/", setup->argv, (const char *const *) env, G_SPAWN_DO_NOT_REAP_CHILD,
-                            in_child, /* user_data= */ NULL, setup->channel,
-                            /* stdout_fd= */ -1,
-                            /* stderr_fd= */ -1,
-                            /* source_fds= */ NULL,
-                            /* target_fds= */ NULL,
-                            /* n_fds= */ 0, &child->child,
-                            /* stdin_pipe_out= */ NULL,
-                            /* stdout_pipe_out= */ NULL,
-                            /* stderr_pipe_out= */ NULL, &error))
+        child->child = chvd_spawn(&spawn, &error);
+        if (child->child)
                 set_pid(child, child->child);
         else
                 child->error =

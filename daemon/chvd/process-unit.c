@@ -175,17 +175,31 @@ static void set_running(Unit *unit, const Status *status) {
         chvd_process_tell_started(&unit->process, /* error= */ NULL);
 }
 
-static char *describe(const Status *status) {
+/* Of a process that ended before it was the unit's main one: what is known of the command. */
+static void read_start(Status *status) {
+        g_autoptr(GVariant) commands = g_variant_lookup_value(
+                        status->all, "ExecStart", G_VARIANT_TYPE("a(sasbttttuii)"));
+        gsize n = commands ? g_variant_n_children(commands) : 0;
+
+        if (n > 0)
+                g_variant_get_child(
+                                commands, n - 1, "(&s@asbttttuii)", NULL, NULL, NULL, NULL, NULL,
+                                NULL, NULL, NULL, &status->code, &status->status);
+}
+
+static char *describe(Status *status) {
+        if (status->code == 0)
+                read_start(status);
         if (status->code == CLD_KILLED || status->code == CLD_DUMPED)
                 return g_strdup_printf("its process was killed by signal %d", status->status);
         /* 200 and more: systemd could not bring the process about (systemd.exec(5)). */
-        if (status->code == CLD_EXITED)
+        if (status->code == CLD_EXITED && status->status != 0)
                 return g_strdup_printf("its process ended with status %d", status->status);
         return g_strdup_printf(
                         "it ended: %s", status->result[0] ? status->result : "nobody knows why");
 }
 
-static void examine(Unit *unit, const Status *status) {
+static void examine(Unit *unit, Status *status) {
         bool same = !unit->invocation || g_str_equal(unit->invocation, status->invocation);
         bool ended = !same || has_ended(status);
 
@@ -387,11 +401,17 @@ static void add_all(GVariantBuilder *properties, GVariant *vardict) {
 }
 
 static void add_exec(GVariantBuilder *properties, const char *const *argv) {
+        g_autoptr(GStrvBuilder) words = g_strv_builder_new();
+        g_auto(GStrv) detached = NULL;
         GVariantBuilder commands;
 
+        g_strv_builder_addv(words, (const char **) argv);
+        g_strv_builder_add(words, "--detach");
+        detached = g_strv_builder_end(words);
         g_variant_builder_init(&commands, G_VARIANT_TYPE("a(sasb)"));
         g_variant_builder_add(
-                        &commands, "(s@asb)", argv[0], g_variant_new_strv(argv, -1),
+                        &commands, "(s@asb)", argv[0],
+                        g_variant_new_strv((const char *const *) detached, -1),
                         /* ignore_failure= */ FALSE);
         add(properties, "ExecStart", g_variant_builder_end(&commands));
 }
@@ -425,7 +445,8 @@ start_call(const Unit *unit, const ChvdContext *context, const ChvdProcessSetup 
         add(&properties, "Description", g_variant_new_string(description));
         add(&properties, "Slice", g_variant_new_string(SLICE));
         add(&properties, "AddRef", g_variant_new_boolean(true));
-        add(&properties, "Type", g_variant_new_string("exec"));
+        /* It goes on in a child, and leaves that when it is ready. */
+        add(&properties, "Type", g_variant_new_string("forking"));
         add_exec(&properties, setup->argv);
         add(&properties, "StandardInputFileDescriptor", g_variant_new_handle(0));
         add(&properties, "Environment", g_variant_new_strv((const char *const *) env, -1));

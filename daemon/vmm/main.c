@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "daemon/vmm/channel.h"
+#include "daemon/vmm/sandbox/detach.h"
 #include "daemon/vmm/sandbox/sandbox.h"
 #include "daemon/vmm/service.h"
 #include "daemon/vmm/signals.h"
@@ -66,6 +67,7 @@ static int run(GError **error) {
                 return EXIT_FAILURE;
         if (!signals_watch(service, error) || !sandbox_filter(CHANNEL_FD, error))
                 return EXIT_FAILURE;
+        detach_finish();
         g_main_loop_run(loop);
         return program.status;
 }
@@ -101,6 +103,11 @@ static gboolean on_user(const gchar *name, const gchar *value, gpointer config, 
         return false;
 }
 
+static gboolean on_detach(const gchar *name, const gchar *value, gpointer config, GError **error) {
+        ((SandboxConfig *) config)->detach = true;
+        return true;
+}
+
 static gboolean on_version(const gchar *name, const gchar *value, gpointer data, GError **error) {
         g_print("chv-vmm %s\n", CHV_VERSION);
         exit(EXIT_SUCCESS);
@@ -108,6 +115,8 @@ static gboolean on_version(const gchar *name, const gchar *value, gpointer data,
 
 static bool parse_options(int argc, char **argv, SandboxConfig *config, GError **error) {
         static const GOptionEntry entries[] = {
+                { "detach", 0, G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK, on_detach,
+                  "Go on in a child with a process namespace of its own", NULL },
                 { "seccomp", 0, 0, G_OPTION_ARG_CALLBACK, on_seccomp,
                   "What a forbidden system call leads to: on (death), log, errno, off", "MODE" },
                 { "user", 0, 0, G_OPTION_ARG_CALLBACK, on_user,

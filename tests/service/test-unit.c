@@ -272,7 +272,7 @@ static void end(Rig *rig, const char *state, gint32 code, gint32 status) {
 
 static void test_start(void) {
         g_autoptr(Rig) rig = rig_new();
-        g_autoptr(GVariant) exec = NULL, tasks = NULL, ref = NULL;
+        g_autoptr(GVariant) exec = NULL, type = NULL, tasks = NULL, ref = NULL;
         g_autofree char *text = NULL;
         struct stat null;
 
@@ -287,7 +287,9 @@ static void test_start(void) {
         text = g_variant_print(exec, false);
         g_assert_cmpstr(text, ==,
                         "[('/usr/libexec/chv-vmm', ['/usr/libexec/chv-vmm', "
-                        "'--seccomp=log'], false)]");
+                        "'--seccomp=log', '--detach'], false)]");
+        type = find(rig, "Type");
+        g_assert_cmpstr(g_variant_get_string(type, NULL), ==, "forking");
         tasks = find(rig, "TasksMax");
         g_assert_cmpuint(g_variant_get_uint64(tasks), ==, 7);
         ref = find(rig, "AddRef");

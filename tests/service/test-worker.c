@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/service/service.h"
@@ -260,6 +261,61 @@ static void test_inheritance(void) {
         g_assert_cmpuint(counter(reply, "process", "secret"), ==, 0);
 }
 
+/* As the last of NSpid in /proc/PID/status: the number that a process has for itself. */
+static int own_number(const char *pid) {
+        g_autofree char *file = g_strdup_printf("/proc/%s/status", pid), *text = NULL;
+        g_autoptr(GError) error = NULL;
+        g_auto(GStrv) words = NULL;
+        char *line;
+
+        (void) g_file_get_contents(file, &text, NULL, &error);
+        g_assert_no_error(error);
+        line = strstr(text, "\nNSpid:\t");
+        g_assert_nonnull(line);
+        line += strlen("\nNSpid:\t");
+        line[strcspn(line, "\n")] = '\0';
+        words = g_strsplit(line, "\t", -1);
+        return atoi(words[g_strv_length(words) - 1]);
+}
+
+static bool host_has_namespaces(void) {
+        int status = -1;
+
+        return g_spawn_command_line_sync(
+                               geteuid() == 0 ? "unshare -p -f true" : "unshare -U -p -f true",
+                               NULL, NULL, &status, NULL) &&
+               status == 0;
+}
+
+/* It sees no process but itself, and is seen, ended and found again by the number it has for chvd. */
+static void test_namespace(void) {
+        g_autoptr(Service) service = NULL;
+        g_autofree char *vm = NULL, *pid = NULL, *theirs = NULL, *again = NULL;
+        g_autoptr(GVariant) reply = NULL;
+        struct stat a, b;
+
+        if (g_getenv("CHV_INSTRUMENTED"))
+                return g_test_skip("sanitizers and coverage go without");
+        if (!host_has_namespaces())
+                return g_test_skip("this host lets us have no process namespaces");
+        service = service_start(NULL);
+        vm = vm_run(service, "a", NULL, NULL);
+        pid = vm_get(service, vm, "WorkerPID");
+        theirs = g_strdup_printf("/proc/%s/ns/pid", pid);
+        g_assert_cmpint(stat(theirs, &a), ==, 0);
+        g_assert_cmpint(stat("/proc/self/ns/pid", &b), ==, 0);
+        g_assert_cmpuint(a.st_ino, !=, b.st_ino);
+        g_assert_cmpint(own_number(pid), ==, 1);
+        reply = vm_call(service, vm, "GetCounters", NULL);
+        g_assert_cmpuint(counter(reply, "process", "pid"), ==, 1);
+        service_kill(service);
+        service_restart(service, SIGKILL);
+        again = vm_get(service, vm, "WorkerPID");
+        g_assert_cmpstr(again, ==, pid);
+        g_assert_cmpint(kill(atoi(pid), SIGKILL), ==, 0);
+        vm_await(service, vm, "failed");
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/worker/boot-error", test_boot_error);
@@ -275,5 +331,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/worker/lies", test_lies);
         g_test_add_func("/worker/huge-reply", test_huge_reply);
         g_test_add_func("/worker/inheritance", test_inheritance);
+        g_test_add_func("/worker/namespace", test_namespace);
         return g_test_run();
 }

@@ -25,9 +25,9 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/vmm/sandbox/namespaces.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
 
@@ -51,57 +51,14 @@ static void skip(const char *what) {
         g_debug("sandbox: %s: %s; going on without", what, g_strerror(errno));
 }
 
-static bool write_file(const char *path, const char *text) {
-        chv_autofd fd = open(path, O_WRONLY | O_CLOEXEC);
-        size_t len = strlen(text);
-
-        return fd >= 0 && write(fd, text, len) == (ssize_t) len;
-}
-
-/* The same ids inside as outside, and no others. */
-static bool map_user(uid_t uid, gid_t gid) {
-        char line[64];
-
-        if (!write_file("/proc/self/setgroups", "deny"))
-                return false;
-        (void) snprintf(line, sizeof(line), "%u %u 1\n", gid, gid);
-        if (!write_file("/proc/self/gid_map", line))
-                return false;
-        (void) snprintf(line, sizeof(line), "%u %u 1\n", uid, uid);
-        return write_file("/proc/self/uid_map", line);
-}
-
-/* Whether a user namespace is of use: some hosts let anybody have one and nobody use it. Tried by a child, for there is no way
- * back. */
-static bool may_be_user_namespace(int flags, uid_t uid, gid_t gid) {
-        int status = -1;
-        pid_t pid = fork();
-
-        if (pid == 0)
-                _exit(unshare(CLONE_NEWUSER | flags) < 0 || !map_user(uid, gid) ||
-                      mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0);
-        if (pid < 0)
-                return false;
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                ;
-        errno = EPERM;
-        return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-/* A process namespace would need a fork: the child that chvd watches would not be the one that works. */
+/* Inside a unit of systemd most have been made already, and no more than a cgroup namespace may be. */
 static bool enter_namespaces(void) {
-        int flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
-        uid_t uid = geteuid();
-        gid_t gid = getegid();
-
-        if (unshare(flags) == 0)
-                return true;
-        /* The maps are a readable process's own. */
-        if (errno == EPERM && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0 &&
-            may_be_user_namespace(flags, uid, gid) && unshare(CLONE_NEWUSER | flags) == 0 &&
-            map_user(uid, gid))
+        if (namespaces_make(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
+                            CLONE_NEWCGROUP))
                 return true;
         skip("namespaces");
+        if (!namespaces_make(CLONE_NEWCGROUP))
+                skip("a cgroup namespace");
         return false;
 }
 

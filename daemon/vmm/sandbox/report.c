@@ -90,7 +90,7 @@ static void send_event(const Text *t) {
         (void) !write(event.fd, event.blob, event.len - by);
 }
 
-static _Noreturn void speak_and_die(const Text *t) {
+static void write_line(const Text *t) {
         static const char prefix[] = "chv-vmm: sandbox: ";
         char line[sizeof(prefix) + TEXT_MAX + 1];
         size_t len = sizeof(prefix) - 1;
@@ -100,6 +100,10 @@ static _Noreturn void speak_and_die(const Text *t) {
         len += t->len;
         line[len++] = '\n';
         (void) !write(STDERR_FILENO, line, len);
+}
+
+static _Noreturn void speak_and_die(const Text *t) {
+        write_line(t);
         send_event(t);
         (void) syscall(REPORT_LAST_CALL, 0, 0, 0, 0);
         abort();
@@ -137,6 +141,19 @@ static void on_forbidden(int signal, siginfo_t *info, void *context) {
         add(&t, ") is forbidden");
         add_arguments(&t, context);
         speak_and_die(&t);
+}
+
+/*
+ * The first process of a namespace is not ended by SIGABRT, and what abort() then tries is forbidden: there, the signal becomes a
+ * fault, which ends any process.
+ */
+static void on_abort(int signal) {
+        Text t = { .len = 0 };
+
+        add(&t, thread_name);
+        add(&t, " thread has aborted");
+        write_line(&t);
+        __builtin_trap();
 }
 
 static size_t align(size_t n, size_t to) {
@@ -183,14 +200,17 @@ void report_set_channel(int fd) {
 
 bool report_install(int idle_fd, GError **error) {
         struct sigaction action = { .sa_sigaction = on_forbidden, .sa_flags = SA_SIGINFO };
+        struct sigaction last_words = { .sa_handler = on_abort };
         int fd;
 
         if (!prepare_event(error))
                 return false;
         (void) sigfillset(&action.sa_mask);
         fd = fcntl(idle_fd, F_DUPFD_CLOEXEC, 3);
-        if (fd < 0 || sigaction(SIGSYS, &action, NULL) < 0) {
-                g_set_error(error, CHV_ERROR, CHV_ERROR_FAILED, "handling SIGSYS: %s",
+        (void) sigfillset(&last_words.sa_mask);
+        if (fd < 0 || sigaction(SIGSYS, &action, NULL) < 0 ||
+            (getpid() == 1 && sigaction(SIGABRT, &last_words, NULL) < 0)) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_FAILED, "handling signals: %s",
                             g_strerror(errno));
                 return false;
         }

@@ -4,7 +4,8 @@
 /*
  * The worker's life as far as its rights go. Each stage stands at the last moment at which what it takes away is needed.
  *
- *   0  It has been started with a listening socket as standard input. The libraries are loaded; nothing has been read from outside.
+ *   0  It has been started with a listening socket as standard input, the first process of a namespace, or becomes that by detaching
+ *      (detach.c). The libraries are loaded; nothing has been read from outside.
  *   1  sandbox_enter(): no new privileges, one's own user, no capability, namespaces of its own with nothing in them, an
  *      empty root that cannot be written, no path by Landlock either, no core dump. Last use of paths: the loader's.
  *      What is needed from here on arrives as a descriptor.
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #include "daemon/vmm/sandbox/confine.h"
+#include "daemon/vmm/sandbox/detach.h"
 #include "daemon/vmm/sandbox/filter.h"
 #include "daemon/vmm/sandbox/report.h"
 #include "dbus/error.h"
@@ -78,13 +80,15 @@ static void load_for_good(void) {
 }
 
 bool sandbox_enter(const SandboxConfig *config, GError **error) {
+        if (config->detach && !detach_begin(/* own_namespace= */ !INSTRUMENTED, error))
+                return false;
         if (INSTRUMENTED)
                 return true;
         load_for_good();
         seccomp_mode = config->seccomp;
         return confine_process(
                         config->has_user ? &config->uid : NULL,
-                        config->has_user ? &config->gid : NULL, STDERR_FILENO, error);
+                        config->has_user ? &config->gid : NULL, detach_fd(), error);
 }
 
 static uint32_t action(void) {

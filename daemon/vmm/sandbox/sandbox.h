@@ -21,6 +21,7 @@ typedef enum {
 
 typedef struct {
         SandboxSeccomp seccomp;
+        bool detach; /* the process goes on in a child, which has a namespace of its own */
         bool has_user;
         uid_t uid; /* with has_user: taken on in stage 1 */
         gid_t gid;
@@ -32,7 +33,8 @@ bool sandbox_seccomp_from_string(const char *text, SandboxSeccomp *ret);
 /* "UID:GID" in decimal; root and what is no user are refused. */
 bool sandbox_user_from_string(const char *text, SandboxConfig *config);
 
-/* Stage 1. First thing in the process, while it has one thread; descriptors above standard error are closed. */
+/* Stage 1. First thing in the process, while it has one thread; descriptors above standard error are closed.
+ * With detach it returns in the child only (detach.h). */
 bool sandbox_enter(const SandboxConfig *config, GError **error);
 
 /* Stage 2. Filters the calls of every thread there is and will be. Before anything from outside is parsed. idle_fd: of ours, and of

@@ -105,6 +105,11 @@ static long do_create_vm(void) {
         return ioctl(3, 0xae01, 0);
 }
 
+/* No forbidden call, but the end of a program that finds itself broken. */
+static long do_abort(void) {
+        abort();
+}
+
 static const struct {
         const char *name;
         long (*call)(void);
@@ -115,7 +120,7 @@ static const struct {
         { "mprotect", do_mprotect },     { "kill", do_kill },
         { "32-bit", do_old_abi },        { "io_uring_setup", do_io_uring_setup },
         { "create-vm", do_create_vm },   { "signal", do_signal },
-        { "datagrams", do_datagrams },
+        { "datagrams", do_datagrams },   { "abort", do_abort },
 };
 
 static void offend(const char *thread) {

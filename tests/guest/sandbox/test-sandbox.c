@@ -74,9 +74,9 @@ static const char *words(const Case *c) {
 }
 
 /* offence: THREAD:CALL. named: what the report must say. */
-static void check_death(const char *offence, const char *named) {
+static void check_death(const char *argument, const char *offence, const char *named) {
         g_autofree char *variable = g_strdup_printf("CHV_OFFENCE=%s", offence);
-        g_auto(Case) c = begin(NULL, (const char *const[]){ variable, NULL });
+        g_auto(Case) c = begin(argument, (const char *const[]){ variable, NULL });
         g_autofree char *thread =
                         g_strdup_printf("%.*s thread", (int) strcspn(offence, ":"), offence);
         g_autoptr(GVariant) properties = NULL;
@@ -118,12 +118,12 @@ static void test_forbidden(gconstpointer data) {
         for (size_t i = 0; i < G_N_ELEMENTS(everywhere); i++) {
                 g_autofree char *offence = g_strdup_printf("%s:%s", thread, everywhere[i][0]);
 
-                check_death(offence, everywhere[i][1]);
+                check_death(/* argument= */ NULL, offence, everywhere[i][1]);
         }
         for (size_t i = 0; !g_str_equal(thread, "main") && i < G_N_ELEMENTS(in_helpers); i++) {
                 g_autofree char *offence = g_strdup_printf("%s:%s", thread, in_helpers[i][0]);
 
-                check_death(offence, in_helpers[i][1]);
+                check_death(/* argument= */ NULL, offence, in_helpers[i][1]);
         }
         before = strlen(worker_output(neighbour.worker));
         worker_idle(300);
@@ -331,6 +331,86 @@ static void test_user_refused(void) {
         g_assert_nonnull(strstr(text, "taking on the user"));
 }
 
+static int last_number(Worker *worker) {
+        g_autofree char *status = proc_text(worker, "status");
+        char *line = strstr(status, "\nNSpid:\t");
+
+        g_assert_nonnull(line);
+        line[1 + strcspn(line + 1, "\n")] = '\0';
+        return atoi(strrchr(line, '\t'));
+}
+
+/* As a service of systemd: what is left is the first process of a namespace, for which signals mean something else. */
+static void test_detached(void) {
+        static const char *const users[] = { "CHV_NONE=", "CHV_AS_USER=65534" };
+        static const char *const kinds[] = { "pid", "mnt", "net", "ipc", "uts", "cgroup" };
+
+        if (!may_unshare()) {
+                g_test_skip("needs root with namespaces");
+                return;
+        }
+        for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
+                g_auto(Case) c = begin("--detach", (const char *const[]){ users[i], NULL });
+                g_autoptr(GError) error = NULL;
+
+                (void) boot(c.worker, "tick", "", &error);
+                g_assert_no_error(error);
+                worker_expect(c.worker, "tick 0x0000000000000002");
+                for (size_t j = 0; j < G_N_ELEMENTS(kinds); j++)
+                        assert_own_namespace(c.worker, kinds[j]);
+                g_assert_cmpint(last_number(c.worker), ==, 1);
+                assert_status(c.worker, "\nCapEff:\t0000000000000000\n");
+                assert_empty_root(c.worker);
+                /* Signals from outside that it listens to. */
+                g_assert_true(chv_vmm_call_pause_sync(worker_proxy(c.worker), NULL, NULL));
+                g_assert_cmpint(kill(worker_pid(c.worker), i == 0 ? SIGTERM : SIGRTMIN + 4), ==, 0);
+                worker_expect_event(c.worker, "vm/shutdown", NULL);
+                g_assert_cmpint(worker_wait(c.worker), ==, 0);
+        }
+        check_death("--detach", "vcpu:socket", "(socket)");
+        check_death("--detach", "main:execve", "(execve)");
+        check_death("--detach", "io:kill", "(kill)");
+}
+
+/* Whatever number it has, it does not survive abort(). */
+static void test_abort(void) {
+        static const char *const arguments[] = { NULL, "--detach" };
+        static const char *const threads[] = { "main", "vcpu", "io" };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(arguments); i++)
+                for (size_t j = 0; j < G_N_ELEMENTS(threads); j++) {
+                        g_autofree char *variable =
+                                        g_strdup_printf("CHV_OFFENCE=%s:abort", threads[j]);
+                        g_auto(Case) c = begin(
+                                        arguments[i], (const char *const[]){ variable, NULL });
+                        int status;
+
+                        (void) boot(c.worker, "tick", "", NULL);
+                        status = worker_wait(c.worker);
+                        g_test_message("%s: %s", variable, words(&c));
+                        g_assert_true(WIFSIGNALED(status));
+                        g_assert_cmpint(WTERMSIG(status), ==, i == 0 ? SIGABRT : SIGILL);
+                        g_assert_null(strstr(words(&c), "forbidden"));
+                        g_assert_true(i == 0 || strstr(words(&c), "thread has aborted"));
+                }
+}
+
+/* Until it has all it needs, the first process is there, and ends as the other does. */
+static void test_detached_fails(void) {
+        g_autofree char *text = NULL;
+        const char *argv[] = { g_getenv("CHV_WORKER"), "--detach", NULL };
+        g_autoptr(GError) error = NULL;
+        int status;
+
+        (void) g_spawn_sync(
+                        NULL, (char **) argv, NULL, G_SPAWN_DEFAULT, NULL, NULL, NULL, &text,
+                        &status, &error);
+        g_assert_no_error(error);
+        g_assert_true(WIFEXITED(status));
+        g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+        g_assert_nonnull(strstr(text, "no listening socket"));
+}
+
 static void test_terminal(void) {
         static const char *const users[] = { "CHV_NONE=", "CHV_AS_USER=65534" };
 
@@ -382,6 +462,9 @@ int main(int argc, char **argv) {
         g_test_add_func("/sandbox/unprivileged", test_unprivileged);
         g_test_add_func("/sandbox/old-host", test_old_host);
         g_test_add_func("/sandbox/user-refused", test_user_refused);
+        g_test_add_func("/sandbox/detached", test_detached);
+        g_test_add_func("/sandbox/detached-fails", test_detached_fails);
+        g_test_add_func("/sandbox/abort", test_abort);
         g_test_add_func("/sandbox/terminal", test_terminal);
         g_test_add_func("/sandbox/resets", test_resets);
         return g_test_run();

@@ -12,6 +12,7 @@
 #include <gio/gunixfdlist.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -169,6 +170,23 @@ Worker *worker_new(void) {
         return worker_new_with(/* argument= */ NULL, /* environment= */ NULL);
 }
 
+/* The first process leaves, and its child becomes ours, the last of all. */
+static void follow(Worker *worker) {
+        g_autofree char *file = g_strdup_printf("/proc/self/task/%d/children", getpid()),
+                        *text = NULL;
+        g_autoptr(GError) error = NULL;
+        const char *last;
+        int status;
+
+        g_assert_cmpint(waitpid(worker->pid, &status, 0), ==, worker->pid);
+        g_assert_cmpint(status, ==, 0);
+        (void) g_file_get_contents(file, &text, NULL, &error);
+        g_assert_no_error(error);
+        last = strrchr(g_strchomp(text), ' ');
+        worker->pid = atoi(last ? last : text);
+        g_assert_cmpint(worker->pid, >, 0);
+}
+
 Worker *worker_new_with(const char *argument, char **environment) {
         const char *program = g_getenv("CHV_WORKER");
         const char *const argv[] = { program, argument, NULL };
@@ -176,6 +194,7 @@ Worker *worker_new_with(const char *argument, char **environment) {
         Worker *worker = g_new0(Worker, 1);
         static unsigned n_workers;
         struct sockaddr_un address;
+        bool detached;
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         (void) CHV_ERROR; /* registers the names of the errors that will come back */
@@ -195,8 +214,13 @@ Worker *worker_new_with(const char *argument, char **environment) {
                         NULL, &worker->pid, fd, -1, -1, &error);
         g_assert_no_error(error);
         close(fd);
-        worker->child_source = g_child_watch_add(worker->pid, on_child_exit, worker);
+        detached = g_strcmp0(argument, "--detach") == 0;
+        if (detached)
+                g_assert_cmpint(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), ==, 0);
         worker_connect(worker);
+        if (detached)
+                follow(worker);
+        worker->child_source = g_child_watch_add(worker->pid, on_child_exit, worker);
         return worker;
 }
 

@@ -14,7 +14,7 @@ typedef struct Worker Worker;
 
 Worker *worker_new(void);
 
-/* With an argument, and variables instead of the caller's; either may be NULL. */
+/* With an argument, and variables instead of the caller's; either may be NULL. "--detach" is followed to where it leads. */
 Worker *worker_new_with(const char *argument, char **environment);
 
 /* Closes the connection, as a chvd that dies does; and makes another, which ends the one there is. */

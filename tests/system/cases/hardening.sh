@@ -38,6 +38,26 @@ for p in "$chvd" "$pid"; do
     [ $((0x$(grep '^CapBnd:' "/proc/$p/status" | cut -f2) & ~0x1002)) = 0 ] || fail "too many capabilities in $p"
     [ "$(readlink "/proc/$p/ns/mnt")" != "$(readlink /proc/self/ns/mnt)" ] || fail "$p sees the host's mounts"
 done
+for ns in pid cgroup; do
+    [ "$(readlink "/proc/$pid/ns/$ns")" != "$(readlink /proc/self/ns/$ns)" ] || fail "the worker has the host's $ns namespace"
+done
+# Those of systemd and of stage 2 are on every thread; those of vCPUs, queues and, since the guest runs, the main one have another.
+filters() { grep ^Seccomp_filters: "$1/status" | cut -f2; }
+fewest=$(for t in /proc/"$pid"/task/*; do filters "$t"; done | sort -n | head -1)
+kinds=
+for t in /proc/"$pid"/task/*; do
+    name=$(cat "$t/comm")
+    echo "$name: $(filters "$t")" >>"$work/threads.log"
+    case $name in
+    gmain | gdbus | pool*) continue ;;
+    esac
+    [ "$(filters "$t")" -gt "$fewest" ] || fail "no filter of its own for $name"
+    kinds="$kinds $name"
+done
+case " $kinds " in
+*' chv-vmm '*' vcpu'*) ;;
+*) fail "not all kinds of thread were seen:$kinds" ;;
+esac
 # What a process of the unit sees.
 inside() { nsenter -t "$chvd" -m -- "$@"; }
 ! inside touch /usr/tested /etc/tested 2>/dev/null || fail "/usr and /etc can be written"

@@ -22,9 +22,11 @@ for set in CapBnd CapEff CapPrm CapInh CapAmb; do
     [ $((0x$(status $set))) = 0 ] || fail "$set is $(status $set)"
 done
 [ "$(status NoNewPrivs) $(status Seccomp)" = '1 2' ] || fail "it may get new privileges or calls"
-for ns in mnt net ipc user; do
+for ns in mnt pid net ipc uts cgroup user; do
     [ "$(readlink "/proc/$pid/ns/$ns")" != "$(readlink /proc/self/ns/$ns)" ] || fail "it has the host's $ns namespace"
 done
+[ "$(status NSpid)" = "$pid	1" ] || fail "it is not the first process of its namespace: $(status NSpid)"
+[ "$(pgrep -c chv-vmm)" = 1 ] || fail "it left a process behind"
 for path in etc/passwd home run/chvd/vm dev/kvm dev/net/tun usr/bin sys/kernel tmp; do
     [ ! -e "/proc/$pid/root/$path" ] || fail "it sees /$path"
 done

@@ -20,8 +20,8 @@ LIMITS = {"chvd.service": 25, "chv-web1.service": 10, "chvd-open-1-1.service": 3
 
 # What is read for which transient unit, and what chvd sets of that one at run time, beside the program.
 TRANSIENT = {
-    "10-worker.conf": ("chv-.service.d", "chv-web1.service", ""),
-    "50-opener.conf": ("chvd-open-.service.d", "chvd-open-1-1.service", "User=daemon\n"),
+    "10-worker.conf": ("chv-.service.d", "chv-web1.service", "Type=forking\n"),
+    "50-opener.conf": ("chvd-open-.service.d", "chvd-open-1-1.service", "Type=exec\nUser=daemon\n"),
 }
 
 
@@ -51,7 +51,7 @@ def transient_unit(program, text, name, folder):
     (folder / drop_ins).mkdir()
     (folder / drop_ins / name).write_text(text)
     file = folder / unit
-    file.write_text(f"[Service]\nType=exec\n{more}ExecStart={os.path.abspath(program)}\n")
+    file.write_text(f"[Service]\n{more}ExecStart={os.path.abspath(program)}\n")
     yield file
 
 
