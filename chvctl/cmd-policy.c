@@ -166,6 +166,7 @@ static void limits_table(const Options *options, GVariant *properties) {
         static const char *const heads[] = { "LIMIT", "VALUE", "DEFAULT", "WHAT", NULL };
         g_autoptr(Table) table = table_new(heads);
         const char *unit = "";
+        gboolean in_force = false;
         guint32 pid = 0;
 
         for (unsigned i = 0; i < CHV_LIMIT_MAX; i++) {
@@ -186,14 +187,18 @@ static void limits_table(const Options *options, GVariant *properties) {
         if (options->no_legend)
                 return;
         (void) g_variant_lookup(properties, "Unit", "&s", &unit);
+        (void) g_variant_lookup(properties, "LimitsInForce", "b", &in_force);
         (void) g_variant_lookup(properties, "WorkerPID", "u", &pid);
         if (unit[0]) {
                 g_autofree char *safe = format_safe(unit);
 
                 printf("\nIn force for %s.\n", safe);
-        } else
-                puts(pid ? "\nNot in force: its process is no unit of systemd."
-                         : "\nIn force when it runs as a unit of systemd.");
+        } else if (in_force)
+                puts("\nIn force.");
+        else
+                puts(pid ? "\nNot in force: its process is no unit of systemd and has no control "
+                           "group."
+                         : "\nIn force when it runs as a unit of systemd or in a control group.");
 }
 
 /* As they can be set; there is no number for what is unbounded. */

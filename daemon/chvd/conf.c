@@ -13,6 +13,7 @@
  */
 
 #include "daemon/chvd/conf.h"
+#include "dbus/error.h"
 
 #include <string.h>
 
@@ -142,6 +143,8 @@ static bool knows_section(const Reader *reader, const char *section) {
 }
 
 static void read_key(Reader *reader, const char *name, const char *value) {
+        g_autofree char *quoted = NULL;
+
         for (unsigned i = 0; i < reader->keys->len; i++) {
                 const Key *key = &g_array_index(reader->keys, Key, i);
                 uint64_t parsed;
@@ -150,15 +153,19 @@ static void read_key(Reader *reader, const char *name, const char *value) {
                         continue;
                 if (key->parse(value, &parsed))
                         *key->place = parsed;
-                else
-                        warn(reader, "%s='%.64s' is not %s; ignored", name, value, key->expected);
+                else {
+                        quoted = chv_quote_text(value);
+                        warn(reader, "%s=%s is not %s; ignored", name, quoted, key->expected);
+                }
                 return;
         }
-        warn(reader, "unknown key '%.64s' in section [%s]; ignored", name, reader->section);
+        quoted = chv_quote_text(name);
+        warn(reader, "unknown key %s in section [%s]; ignored", quoted, reader->section);
 }
 
 /* The line is changed. */
 static void read_line(Reader *reader, char *line) {
+        g_autofree char *quoted = NULL;
         size_t length;
         char *equals;
 
@@ -166,18 +173,19 @@ static void read_line(Reader *reader, char *line) {
         length = strlen(line);
         if (length == 0 || line[0] == '#' || line[0] == ';')
                 return;
+        quoted = chv_quote_text(line);
         if (line[0] == '[' && line[length - 1] == ']') {
                 g_free(reader->section);
                 reader->section = g_strndup(line + 1, length - 2);
                 if (!knows_section(reader, reader->section))
-                        warn(reader, "unknown section [%.64s]; ignored", reader->section);
+                        warn(reader, "unknown section %s; ignored", quoted);
                 return;
         }
         equals = strchr(line, '=');
         if (!equals || equals == line)
-                return warn(reader, "'%.64s' is neither [SECTION] nor KEY=VALUE; ignored", line);
+                return warn(reader, "%s is neither [SECTION] nor KEY=VALUE; ignored", quoted);
         if (!reader->section)
-                return warn(reader, "'%.64s' stands before any [SECTION]; ignored", line);
+                return warn(reader, "%s stands before any [SECTION]; ignored", quoted);
         /* What its heading was warned of is not repeated for every line below it. */
         if (!knows_section(reader, reader->section))
                 return;

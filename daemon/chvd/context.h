@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct ChvdAuthority;
+struct ChvdCgroups;
 struct ChvdMachines;
 struct ChvdPeers;
 struct ChvdQuota;
@@ -34,6 +35,7 @@ typedef struct {
         struct ChvdQuota *quota;
         struct ChvdStoreQueue *store;
         struct ChvdUnits *units;       /* NULL: processes of VMs are none */
+        struct ChvdCgroups *cgroups;   /* of processes that are no units; NULL: none are made */
         struct ChvdMachines *machines; /* NULL: systemd-machined is told nothing */
         uint64_t last_job;
         bool stopping; /* no new work is taken */

@@ -21,6 +21,7 @@
 
 #include "daemon/chvd/arguments.h"
 #include "daemon/chvd/authority.h"
+#include "daemon/chvd/cgroup.h"
 #include "daemon/chvd/conf.h"
 #include "daemon/chvd/context.h"
 #include "daemon/chvd/idle.h"
@@ -448,6 +449,7 @@ static bool set_up(Program *program, const ChvdArguments *arguments, GError **er
         /* Before anything starts a VM, so that it is known by then. */
         if (program->bus)
                 program->context.units = chvd_units_new(program->bus, arguments->units_mode);
+        program->context.cgroups = chvd_cgroups_new();
         program->context.authority = chvd_authority_new(arguments->session, program->context.quota);
         program->store = chvd_store_new(arguments->state_dir, &chvd_store_files);
         program->context.store = chvd_store_queue_new(program->store);
@@ -486,6 +488,7 @@ static void tear_down(Program *program) {
         chvd_store_queue_free(program->context.store);
         chvd_store_free(program->store);
         chvd_machines_free(program->context.machines);
+        chvd_cgroups_free(program->context.cgroups);
         chvd_units_free(program->context.units);
         if (program->bus && !g_dbus_connection_is_closed(program->bus))
                 (void) g_dbus_connection_flush_sync(

@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/chvd/cgroup.h"
 #include "daemon/chvd/process-private.h"
 #include "daemon/chvd/spawn.h"
 #include "dbus/error.h"
@@ -62,11 +63,18 @@ static uint64_t start_time(pid_t pid) {
         return rest && sscanf(rest, " %" SCNu64, &ticks) == 1 ? ticks : 0;
 }
 
+static void leave_cgroup(Child *child) {
+        if (child->process.cgroup)
+                chvd_cgroup_remove(child->process.cgroup);
+        g_clear_pointer(&child->process.cgroup, g_free);
+}
+
 static void on_reaped(GPid pid, gint status, gpointer data) {
         Child *child = data;
 
         child->child = 0;
         child->source = 0;
+        leave_cgroup(child);
         chvd_process_tell_exited(&child->process, &(ChvdExit){ .known = true, .status = status });
 }
 
@@ -74,6 +82,7 @@ static gboolean on_gone(gint fd, GIOCondition condition, gpointer data) {
         Child *child = data;
 
         child->source = 0;
+        leave_cgroup(child);
         chvd_process_tell_exited(&child->process, &(ChvdExit){ .known = false });
         return G_SOURCE_REMOVE;
 }
@@ -100,22 +109,25 @@ static void start(ChvdProcess *process, const ChvdContext *context, const ChvdPr
         Child *child = (Child *) process;
         g_auto(GStrv) env = environment();
         g_autoptr(GError) error = NULL;
-        const ChvdSpawn spawn = {
+        chv_autofd procs = -1;
+        ChvdSpawn spawn = {
                 .argv = setup->argv,
                 .env = (const char *const *) env,
                 .input = setup->channel,
-                .cgroup = -1,
         };
 
+        process->cgroup = chvd_cgroups_make(context->cgroups, setup->vm, setup->limits, &procs);
+        spawn.cgroup = procs;
         child->pidfd = -1;
         child->source = g_idle_add(on_started, child);
         child->child = chvd_spawn(&spawn, &error);
-        if (child->child)
+        if (child->child) {
                 set_pid(child, child->child);
-        else
-                child->error =
-                                g_error_new(CHV_ERROR, CHV_ERROR_FAILED, "starting the worker: %s",
-                                            error->message);
+                return;
+        }
+        leave_cgroup(child);
+        child->error = g_error_new(
+                        CHV_ERROR, CHV_ERROR_FAILED, "starting the worker: %s", error->message);
 }
 
 static void adopt(ChvdProcess *process, const ChvdContext *context, const char *handle) {
@@ -130,6 +142,7 @@ static void adopt(ChvdProcess *process, const ChvdContext *context, const char *
                 child->pidfd = pidfd_open(pid, /* flags= */ 0);
         if (child->pidfd >= 0 && start_time(pid) == ticks) {
                 set_pid(child, pid);
+                process->cgroup = chvd_cgroup_of(pid);
                 return;
         }
         if (child->pidfd >= 0)
@@ -149,7 +162,25 @@ static void end(ChvdProcess *process) {
                 (void) pidfd_send_signal(child->pidfd, SIGKILL, NULL, /* flags= */ 0);
 }
 
+static void
+set_limits(ChvdProcess *process,
+           GVariant *limits,
+           void (*done)(gpointer data, const GError *error),
+           gpointer data) {
+        g_autoptr(GError) error = NULL;
+
+        if (!chvd_cgroup_limit(process->cgroup, limits, &error))
+                g_prefix_error(&error, "limits: ");
+        if (done)
+                done(data, error);
+}
+
+/* data: its control group, or NULL. */
 static void reap(GPid pid, gint status, gpointer data) {
+        g_autofree char *cgroup = data;
+
+        if (cgroup)
+                chvd_cgroup_remove(cgroup);
 }
 
 static void clear(ChvdProcess *process) {
@@ -157,7 +188,8 @@ static void clear(ChvdProcess *process) {
 
         g_clear_handle_id(&child->source, g_source_remove);
         if (child->child)
-                (void) g_child_watch_add(child->child, reap, NULL);
+                (void) g_child_watch_add(
+                                child->child, reap, g_steal_pointer(&child->process.cgroup));
         if (child->pidfd >= 0)
                 (void) close(chv_fd_steal(&child->pidfd));
         g_clear_error(&child->error);
@@ -169,5 +201,6 @@ const ChvdProcessKind chvd_process_child = {
         .start = start,
         .adopt = adopt,
         .kill = end,
+        .set_limits = set_limits,
         .clear = clear,
 };

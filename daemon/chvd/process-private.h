@@ -33,8 +33,9 @@ struct ChvdProcess {
         const ChvdProcessOps *ops;
         gpointer data;
         char *handle;
-        char *unit; /* NULL: none */
-        pid_t pid;  /* 0: not started, or gone */
+        char *unit;   /* NULL: none */
+        char *cgroup; /* path of the one it was put into; NULL: none, or systemd's */
+        pid_t pid;    /* 0: not started, or gone */
 };
 
 extern const ChvdProcessKind chvd_process_child;

@@ -426,13 +426,24 @@ static void add_program_to_root(GVariantBuilder *properties, const char *program
         add(properties, "BindReadOnlyPaths", g_variant_builder_end(&paths));
 }
 
-static void add_journal_field(GVariantBuilder *properties, const char *vm) {
-        g_autofree char *field = g_strdup_printf("CHV_VM=%s", vm);
-        GVariant *bytes = g_variant_new_fixed_array(
-                        G_VARIANT_TYPE_BYTE, field, strlen(field), sizeof(char));
+static void add_journal_field(GVariantBuilder *fields, const char *name, const char *value) {
+        g_autofree char *field = g_strdup_printf("%s=%s", name, value);
 
-        add(properties, "LogExtraFields",
-            g_variant_new_array(G_VARIANT_TYPE_BYTESTRING, &bytes, 1));
+        g_variant_builder_add_value(
+                        fields,
+                        g_variant_new_fixed_array(
+                                        G_VARIANT_TYPE_BYTE, field, strlen(field), sizeof(char)));
+}
+
+/* As chvd's own messages have (log.c). */
+static void add_journal_fields(GVariantBuilder *properties, const ChvdProcessSetup *setup) {
+        GVariantBuilder fields;
+
+        g_variant_builder_init(&fields, G_VARIANT_TYPE("aay"));
+        add_journal_field(&fields, "CHV_VM", setup->vm);
+        if (setup->uuid)
+                add_journal_field(&fields, "CHV_VM_UUID", setup->uuid);
+        add(properties, "LogExtraFields", g_variant_builder_end(&fields));
 }
 
 static GVariant *
@@ -450,7 +461,7 @@ start_call(const Unit *unit, const ChvdContext *context, const ChvdProcessSetup 
         add_exec(&properties, setup->argv);
         add(&properties, "StandardInputFileDescriptor", g_variant_new_handle(0));
         add(&properties, "Environment", g_variant_new_strv((const char *const *) env, -1));
-        add_journal_field(&properties, setup->vm);
+        add_journal_fields(&properties, setup);
         /* The system's unit has a root of its own. */
         if (!context->session)
                 add_program_to_root(&properties, setup->argv[0]);

@@ -138,6 +138,10 @@ const char *chvd_process_unit(const ChvdProcess *process) {
         return process->unit ?: "";
 }
 
+bool chvd_process_has_limits(const ChvdProcess *process) {
+        return process->unit || process->cgroup;
+}
+
 void chvd_process_kill(ChvdProcess *process) {
         process->kind->kill(process);
 }
@@ -150,12 +154,12 @@ void chvd_process_set_limits(
         g_autoptr(GVariant) owned = g_variant_ref_sink(limits);
         g_autoptr(GError) error = NULL;
 
-        if (process->kind->set_limits) {
+        if (chvd_process_has_limits(process)) {
                 process->kind->set_limits(process, owned, done, data);
                 return;
         }
         g_set_error(&error, CHV_ERROR, CHV_ERROR_NOT_SUPPORTED,
-                    "limits need systemd, and the VM's process is no unit of it");
+                    "the VM's process is no unit of systemd, and has no control group");
         if (done)
                 done(data, error);
 }
@@ -166,5 +170,6 @@ void chvd_process_free(ChvdProcess *process) {
         process->kind->clear(process);
         g_free(process->handle);
         g_free(process->unit);
+        g_free(process->cgroup);
         g_free(process);
 }

@@ -29,9 +29,10 @@ typedef struct {
 
 typedef struct {
         const char *vm;          /* name of the VM */
+        const char *uuid;        /* and its UUID; NULL: none */
         const char *const *argv; /* of chv-vmm, whose path is the first of them; NULL-terminated */
         int channel; /* listening socket, which becomes its standard input; borrowed until started() or chvd_process_free() */
-        GVariant *limits; /* a{sv}, what is asked of its unit: systemd's own property names; NULL: nothing */
+        GVariant *limits; /* a{sv}, what is asked of its unit or control group: systemd's own property names; NULL: nothing */
 } ChvdProcessSetup;
 
 /* Never fails at once: what goes wrong is told by started(). */
@@ -55,10 +56,13 @@ pid_t chvd_process_pid(const ChvdProcess *process);
 /* "chv-NAME.service"; "" when it is no unit. */
 const char *chvd_process_unit(const ChvdProcess *process);
 
+/* Whether limits can be set: it is a unit, or has a control group of its own. */
+bool chvd_process_has_limits(const ChvdProcess *process);
+
 /* SIGKILL for it and all it started. exited() follows. */
 void chvd_process_kill(ChvdProcess *process);
 
-/* Changes limits of a running one, names and types as in the set-up. Without units CHV_ERROR_NOT_SUPPORTED. done may be NULL. */
+/* Changes limits of a running one, names and types as in the set-up. CHV_ERROR_NOT_SUPPORTED: not here. done may be NULL. */
 void chvd_process_set_limits(
                 ChvdProcess *process,
                 GVariant *limits,

@@ -149,8 +149,10 @@ ChvdRun *chvd_run_from_text(const char *text, size_t size, GError **error) {
         if (!version || !run || g_strcmp0(complete, "true") != 0)
                 return broken(error, "it is cut short");
         if (!g_str_equal(version, VERSION)) {
+                g_autofree char *quoted = chv_quote_text(version);
+
                 g_set_error(error, CHV_ERROR, CHV_ERROR_NOT_SUPPORTED,
-                            "Version=%.64s is not known here", version);
+                            "Version=%s is not known here", quoted);
                 return NULL;
         }
         dict = g_variant_parse(G_VARIANT_TYPE_VARDICT, run, NULL, NULL, &syntax);

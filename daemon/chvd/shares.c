@@ -168,8 +168,11 @@ void chvd_shares_read(ChvdShares *shares, GKeyFile *file, const char *group, GPt
                                          text, 10, chv_limit(i)->min, chv_limit(i)->max, &value,
                                          /* error= */ NULL))
                         shares->values[i] = value == chv_limit(i)->fallback ? 0 : value;
-                else if (warnings)
-                        g_ptr_array_add(warnings, g_strdup_printf("%s=%.64s is not understood",
-                                                                  chv_limit(i)->property, text));
+                else if (warnings) {
+                        g_autofree char *quoted = chv_quote_text(text);
+
+                        g_ptr_array_add(warnings, g_strdup_printf("%s=%s is not understood",
+                                                                  chv_limit(i)->property, quoted));
+                }
         }
 }

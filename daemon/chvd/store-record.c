@@ -51,9 +51,12 @@ read_number(GKeyFile *file, const char *key, uint64_t max, uint64_t *ret, GError
 
         if (!text)
                 return broken(error, "%s= is missing", key);
-        if (!g_ascii_string_to_unsigned(text, 10, 0, max, &value, /* error= */ NULL))
-                return broken(error, "%s=%.64s is not a number up to %" G_GUINT64_FORMAT, key, text,
+        if (!g_ascii_string_to_unsigned(text, 10, 0, max, &value, /* error= */ NULL)) {
+                g_autofree char *quoted = chv_quote_text(text);
+
+                return broken(error, "%s=%s is not a number up to %" G_GUINT64_FORMAT, key, quoted,
                               max);
+        }
         *ret = value;
         return true;
 }
@@ -71,15 +74,21 @@ static void read_optional_number(
                 g_ptr_array_add(warnings, g_strdup(error->message));
 }
 
+/* warnings may be NULL. */
+static void warn(GPtrArray *warnings, const char *key, const char *value, const char *what) {
+        g_autofree char *quoted = chv_quote_text(value);
+
+        if (warnings)
+                g_ptr_array_add(warnings, g_strdup_printf("%s=%s %s", key, quoted, what));
+}
+
 static void read_policy(GKeyFile *file, ChvdPolicy *policy, GPtrArray *warnings) {
         g_autofree char *autostart = g_key_file_get_value(file, GROUP, "Autostart", NULL);
         g_autofree char *crash = g_key_file_get_value(file, GROUP, "CrashPolicy", NULL);
 
         policy->autostart = g_strcmp0(autostart, "true") == 0;
-        if (autostart && !policy->autostart && !g_str_equal(autostart, "false") && warnings)
-                g_ptr_array_add(warnings,
-                                g_strdup_printf("Autostart=%.64s is neither true nor false",
-                                                autostart));
+        if (autostart && !policy->autostart && !g_str_equal(autostart, "false"))
+                warn(warnings, "Autostart", autostart, "is neither true nor false");
         read_optional_number(file, "AutostartOrder", G_MAXUINT32, &policy->start_order, warnings);
         read_optional_number(
                         file, "AutostartDelay", CHVD_POLICY_MAX_DELAY_S, &policy->start_delay,
@@ -90,8 +99,7 @@ static void read_policy(GKeyFile *file, ChvdPolicy *policy, GPtrArray *warnings)
         if (policy->crash != CHVD_CRASH_INVALID)
                 return;
         policy->crash = CHVD_CRASH_DESTROY;
-        if (warnings)
-                g_ptr_array_add(warnings, g_strdup_printf("CrashPolicy=%.64s is not known", crash));
+        warn(warnings, "CrashPolicy", crash, "is not known");
 }
 
 static GVariant *

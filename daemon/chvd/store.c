@@ -188,17 +188,19 @@ static char *read_file(ChvdStore *store, int dir, const char *name, size_t max, 
 /* False: the layout is of another version, or not to be read. *ret_there: there is a file that says so. */
 static bool check_version(ChvdStore *store, int dir, bool *ret_there, GError **error) {
         size_t size;
-        g_autofree char *text = read_file(store, dir, "version", /* max= */ 64, &size);
+        g_autofree char *text = read_file(store, dir, "version", /* max= */ 64, &size),
+                        *quoted = NULL;
 
         *ret_there = text != NULL;
         if (!text)
                 return errno == ENOENT || fail(store, "reading", NULL, "version", error);
         if (g_str_equal(g_strchomp(text), LAYOUT))
                 return true;
+        quoted = chv_quote_text(text);
         g_set_error(error, CHV_ERROR, CHV_ERROR_NOT_SUPPORTED,
-                    "%s/version: '%.16s' is not a version that is known here; nothing in %s is "
+                    "%s/version: %s is not a version that is known here; nothing in %s is "
                     "touched",
-                    store->dir, text, store->dir);
+                    store->dir, quoted, store->dir);
         return false;
 }
 

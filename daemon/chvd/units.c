@@ -14,7 +14,6 @@ struct ChvdUnits {
         ChvdUnitsMode mode;
         guint watch;
         bool there;
-        bool noted;
 };
 
 ChvdUnitsMode chvd_units_mode_from_string(const char *text) {
@@ -75,11 +74,4 @@ bool chvd_units_wanted(const ChvdUnits *units) {
 
 GDBusConnection *chvd_units_bus(const ChvdUnits *units) {
         return units->bus;
-}
-
-void chvd_units_note_no_limits(ChvdUnits *units) {
-        if (!units || units->noted)
-                return;
-        units->noted = true;
-        g_message("limits of VMs have no effect: their processes are no units of systemd");
 }

@@ -30,5 +30,3 @@ void chvd_units_free(ChvdUnits *units);
 /* Whether new processes are to be units; NULL: no. */
 bool chvd_units_wanted(const ChvdUnits *units);
 GDBusConnection *chvd_units_bus(const ChvdUnits *units);
-/* Tells once in the log that limits of VMs have no effect here. */
-void chvd_units_note_no_limits(ChvdUnits *units);

@@ -65,6 +65,7 @@ static void release(ChvdVm *vm, bool again) {
         g_clear_pointer(&vm->console_paths, g_variant_unref);
         chv_vm_set_worker_pid(vm->skeleton, 0);
         chv_vm_set_unit(vm->skeleton, "");
+        chv_vm_set_limits_in_force(vm->skeleton, false);
         chv_vm_set_memory_actual_size(vm->skeleton, 0);
         chv_vm_set_started_at(vm->skeleton, 0);
 }
@@ -225,6 +226,7 @@ static void on_started(gpointer data) {
 
         chv_vm_set_worker_pid(vm->skeleton, (guint32) chvd_worker_pid(vm->worker));
         chv_vm_set_unit(vm->skeleton, chvd_worker_unit(vm->worker));
+        chv_vm_set_limits_in_force(vm->skeleton, chvd_worker_has_limits(vm->worker));
         /* Whatever has no record never boots. */
         if (!is_ending(vm) && !chvd_vm_note(vm, &error))
                 fail_start(vm, error);
@@ -434,8 +436,9 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer data) {
                 return ended(vm);
         if (vm->resources && chvd_vm_note(vm, &error))
                 vm->worker = chvd_worker_start(
-                                vm->context, chvd_vm_name(vm), chvd_vm_limits(vm), &worker_ops, vm,
-                                &error);
+                                vm->context, chvd_vm_name(vm),
+                                vm->definition->config->platform.uuid, chvd_vm_limits(vm),
+                                &worker_ops, vm, &error);
         if (!vm->worker)
                 return fail_start(vm, error);
 }
@@ -603,6 +606,7 @@ void chvd_vm_take_worker(ChvdVm *vm, ChvdWorker *worker, GVariant *devices) {
         chvd_worker_set_ops(worker, &worker_ops, vm);
         chv_vm_set_worker_pid(vm->skeleton, (guint32) chvd_worker_pid(worker));
         chv_vm_set_unit(vm->skeleton, chvd_worker_unit(worker));
+        chv_vm_set_limits_in_force(vm->skeleton, chvd_worker_has_limits(worker));
         add_devices(vm, devices);
         if (vm->deadline_at)
                 arm_deadline(vm);

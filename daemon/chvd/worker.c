@@ -295,6 +295,7 @@ worker_new(const ChvdContext *context, const char *name, const ChvdWorkerOps *op
 ChvdWorker *chvd_worker_start(
                 const ChvdContext *context,
                 const char *name,
+                const char *uuid,
                 GVariant *limits,
                 const ChvdWorkerOps *ops,
                 gpointer data,
@@ -306,6 +307,7 @@ ChvdWorker *chvd_worker_start(
                                      NULL };
         const ChvdProcessSetup setup = {
                 .vm = name,
+                .uuid = uuid,
                 .argv = argv,
                 .channel = fd,
                 .limits = owned,
@@ -382,6 +384,10 @@ const char *chvd_worker_handle(const ChvdWorker *worker) {
 
 const char *chvd_worker_unit(const ChvdWorker *worker) {
         return worker->process ? chvd_process_unit(worker->process) : "";
+}
+
+bool chvd_worker_has_limits(const ChvdWorker *worker) {
+        return worker->process && chvd_process_has_limits(worker->process);
 }
 
 void chvd_worker_set_limits(

@@ -43,6 +43,7 @@ typedef void (*ChvdWorkerReply)(
 ChvdWorker *chvd_worker_start(
                 const ChvdContext *context,
                 const char *name,
+                const char *uuid,
                 GVariant *limits,
                 const ChvdWorkerOps *ops,
                 gpointer data,
@@ -71,7 +72,8 @@ pid_t chvd_worker_pid(const ChvdWorker *worker);
 const char *chvd_worker_handle(const ChvdWorker *worker);
 /* As of chvd_process_unit(). */
 const char *chvd_worker_unit(const ChvdWorker *worker);
-/* As of chvd_process_set_limits(). */
+/* As of chvd_process_has_limits() and _set_limits(). */
+bool chvd_worker_has_limits(const ChvdWorker *worker);
 void chvd_worker_set_limits(
                 ChvdWorker *worker,
                 GVariant *limits,

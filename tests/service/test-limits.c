@@ -251,7 +251,8 @@ static void test_verb(void) {
                         "\"io-weight\":8,\"tasks-max\":64,\"shutdown-timeout\":3600}}\n");
         g_assert_cmpint(chvctl("limits", "a"), ==, 0);
         assert_says("\nmemory-max        auto (323M)  infinity  ");
-        assert_says("\nNot in force: its process is no unit of systemd.\n");
+        assert_says("\nNot in force: its process is no unit of systemd and has no control "
+                    "group.\n");
         g_assert_cmpint(chvctl("limits", "a", "cpu-weight=default", "memory-max=", "io-weight=",
                                "tasks-max=default", "shutdown-timeout="),
                         ==, 0);

@@ -240,6 +240,7 @@ static void start(Rig *rig) {
         const char *const argv[] = { "/usr/libexec/chv-vmm", "--seccomp=log", NULL };
         const ChvdProcessSetup setup = {
                 .vm = "web-1",
+                .uuid = "00000000-0000-4000-8000-000000000001",
                 .argv = argv,
                 .channel = fd,
                 .limits = g_variant_new_parsed("{'TasksMax': <uint64 7>}"),
@@ -270,9 +271,21 @@ static void end(Rig *rig, const char *state, gint32 code, gint32 status) {
         await_call(rig, "UnrefUnit");
 }
 
+/* They have no final zero. */
+static const char *field(GVariant *fields, gsize i) {
+        static char text[2][64];
+        g_autoptr(GVariant) bytes = g_variant_get_child_value(fields, i);
+        gsize n;
+        const char *data = g_variant_get_fixed_array(bytes, &n, 1);
+
+        g_assert_cmpuint(i, <, 2);
+        (void) g_snprintf(text[i], sizeof(text[i]), "%.*s", (int) n, data);
+        return text[i];
+}
+
 static void test_start(void) {
         g_autoptr(Rig) rig = rig_new();
-        g_autoptr(GVariant) exec = NULL, type = NULL, tasks = NULL, ref = NULL;
+        g_autoptr(GVariant) exec = NULL, type = NULL, fields = NULL, tasks = NULL, ref = NULL;
         g_autofree char *text = NULL;
         struct stat null;
 
@@ -290,6 +303,10 @@ static void test_start(void) {
                         "'--seccomp=log', '--detach'], false)]");
         type = find(rig, "Type");
         g_assert_cmpstr(g_variant_get_string(type, NULL), ==, "forking");
+        fields = find(rig, "LogExtraFields");
+        g_free(text);
+        text = g_strjoin(" ", field(fields, 0), field(fields, 1), NULL);
+        g_assert_cmpstr(text, ==, "CHV_VM=web-1 CHV_VM_UUID=00000000-0000-4000-8000-000000000001");
         tasks = find(rig, "TasksMax");
         g_assert_cmpuint(g_variant_get_uint64(tasks), ==, 7);
         ref = find(rig, "AddRef");

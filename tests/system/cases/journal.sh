@@ -14,6 +14,8 @@ status() { systemctl show -P StatusText chvd; }
 has_status() { [ "$(status)" = "$1" ]; }
 await 20 "two VMs in the status" has_status "2 virtual machines, 0 running"
 chvctl start web1
+systemctl show -P LogExtraFields chv-web1 | grep -q "CHV_VM=web1.*CHV_VM_UUID=$(property web1 UUID)" ||
+    fail "what its process says has $(systemctl show -P LogExtraFields chv-web1)"
 await 20 "a running VM in the status" has_status "2 virtual machines, 1 running"
 [ "$(systemctl show -P WatchdogUSec chvd)" = 1min ] || fail "no watchdog"
 has_lock() { systemd-inhibit --list --no-legend --no-pager | grep 'chvd.*shutdown.*delay'; }

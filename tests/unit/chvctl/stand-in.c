@@ -399,6 +399,7 @@ static Vm *vm_new(StandIn *stand_in, const char *name, GVariant *config, gboolea
         chv_vm_set_transient(vm->skeleton, transient);
         chv_vm_set_memory_max(vm->skeleton, G_MAXUINT64);
         chv_vm_set_unit(vm->skeleton, g_str_has_prefix(name, "unit") ? "chv-u\033.service" : "");
+        chv_vm_set_limits_in_force(vm->skeleton, g_str_has_prefix(name, "group"));
         chv_vm_set_worker_pid(vm->skeleton, g_str_has_prefix(name, "child") ? 7 : 0);
         chv_vm_set_uuid(vm->skeleton, "00000000-0000-4000-8000-000000000000");
         for (size_t i = 0; i < G_N_ELEMENTS(methods); i++)

@@ -386,6 +386,7 @@ static void test_limits(Fixture *f, gconstpointer data) {
         expect("create unit --kernel /k", 0, NULL, NULL);
         expect("create child --kernel /k", 0, NULL, NULL);
         expect("create off --kernel /k", 0, NULL, NULL);
+        expect("create group --kernel /k", 0, NULL, NULL);
         g_free(stand_in_calls(f->stand_in));
         for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
                 g_autofree char *line = g_strdup_printf("limits unit %s", wrong[i][0]);
@@ -413,11 +414,17 @@ static void test_limits(Fixture *f, gconstpointer data) {
                "");
         off = chvctl("limits child", NULL);
         g_assert_true(g_str_has_suffix(
-                        off.out, "\n\nNot in force: its process is no unit of systemd.\n"));
+                        off.out,
+                        "\n\nNot in force: its process is no unit of systemd and has no control "
+                        "group.\n"));
+        run_clear(&off);
+        off = chvctl("limits group", NULL);
+        g_assert_true(g_str_has_suffix(off.out, "\n\nIn force.\n"));
         run_clear(&off);
         off = chvctl("limits off", NULL);
         g_assert_true(g_str_has_suffix(
-                        off.out, "\n\nIn force when it runs as a unit of systemd.\n"));
+                        off.out,
+                        "\n\nIn force when it runs as a unit of systemd or in a control group.\n"));
 }
 
 typedef struct {

@@ -124,9 +124,9 @@ static void test_faults(Rig *rig, gconstpointer data) {
         assert_warns(rig, 3, "*:6: 'nonsense'*");
         assert_warns(rig, 4, "*:7: '=1'*");
         assert_warns(rig, 5, "*:9: unknown key 'maxjobs'*");
-        assert_warns(rig, 6, "*:10: unknown section [Limit]*");
+        assert_warns(rig, 6, "*:10: unknown section '[Limit]'*");
         assert_warns(rig, 7, "*:12: '[Limits'*");
-        assert_warns(rig, 8, "*:13: unknown section []*");
+        assert_warns(rig, 8, "*:13: unknown section '[]'*");
         g_assert_cmpuint(rig->warnings->len, ==, 9);
         g_assert_cmpuint(rig->conf.limits[CHVD_CHARGE_VM].owner, ==, 1024);
         g_assert_cmpuint(rig->conf.limits[CHVD_CHARGE_JOB].owner, ==, 7);
@@ -138,6 +138,20 @@ static void test_faults(Rig *rig, gconstpointer data) {
                 reread(rig);
                 assert_warns(rig, 0, "*:2: MaxVMs=*");
                 assert_defaults(rig);
+        }
+
+        /* Where it is cut there is a letter of two bytes, and the log takes no half of one. */
+        for (unsigned i = 0; i < 4; i++) {
+                g_autofree char *start = g_strnfill(61 + i, 'x');
+                g_autofree char *text = g_strdup_printf(
+                                "[Limits]\nMaxVMs=%s\xc3\xa9\n%s\xc3\xa9=1\n[%s\xc3\xa9\xc3\xa9]\n",
+                                start, start, start);
+
+                put(rig->etc, "chvd.conf", text, -1);
+                reread(rig);
+                g_assert_cmpuint(rig->warnings->len, ==, 3);
+                for (unsigned j = 0; j < 3; j++)
+                        g_assert_true(g_utf8_validate(rig->warnings->pdata[j], -1, NULL));
         }
 }
 
