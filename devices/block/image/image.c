@@ -14,7 +14,7 @@
 #include <string.h>
 
 const struct image_format *const image_formats[] = {
-        &image_raw, &image_qcow2, &image_vhd, &image_vmdk, NULL,
+        &image_raw, &image_qcow2, &image_vhd, &image_vhdx, &image_vmdk, NULL,
 };
 
 static const char *const role_names[IMAGE_ROLE_MAX] = {

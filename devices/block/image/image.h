@@ -214,4 +214,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(image, image_free)
 extern const struct image_format image_raw;
 extern const struct image_format image_qcow2;
 extern const struct image_format image_vhd;
+extern const struct image_format image_vhdx;
 extern const struct image_format image_vmdk;

@@ -394,6 +394,53 @@ def maps():
         check(sum(p["length"] for p in ours if p["data"]) >= sum(p["length"] for p in theirs if p["data"] and not p["zero"]) or name == "raw", name)
 
 
+def resizing_formats():
+    """What was there stays, what comes is zeros, and the peer agrees, in each format that can be resized."""
+    fill("source", 5 * MIB, 13)
+    with open("source", "r+b") as f:
+        f.seek(5 * MIB - 3000)
+        f.write(b"z" * 3000)
+    done = 0
+    for name in formats("create"):
+        good("convert", "-O", name, "source", f"a.{name}")
+        result = run("resize", "-f", name, f"a.{name}", "9M")
+        if result.returncode != 0:
+            check("cannot be resized" in result.stderr, result.stderr)
+            continue
+        done += 1
+        with open("longer", "wb") as f:
+            f.write(open("source", "rb").read())
+            f.truncate(9 * MIB)
+        check(told("info", "-f", name, "--json", f"a.{name}")["virtual-size"] >= 9 * MIB, name)
+        qemu("compare", "-f", "raw", "-F", qemu_name(name), "longer", f"a.{name}")
+        good("compare", "-f", name, "-F", "raw", f"a.{name}", "longer")
+        bad("resize", "-f", name, f"a.{name}", "8M", text="--shrink")
+    check(done >= 2, "formats that can be resized")
+
+
+def vhdxs():
+    fill("a.raw", 12 * MIB, 14)
+    for n, options in enumerate(("block_size=1M", "block_size=256M,log_size=4M", "subformat=fixed,block_size=2M", "subformat=fixed")):
+        name = f"{n}.vhdx"
+        good("convert", "-O", "vhdx", "-o", options, "a.raw", name)
+        qemu("check", "-f", "vhdx", name)
+        qemu("compare", "-f", "raw", "-F", "vhdx", "a.raw", name)
+        d = told("info", "--json", name)["format-specific"]
+        check(d["subformat"] == ("fixed" if "fixed" in options else "dynamic"), f"{d}")
+    for options in ("subformat=dynamic", "subformat=dynamic,block_size=1M,block_state_zero=off", "subformat=fixed", "log_size=8M"):
+        qemu("convert", "-f", "raw", "-O", "vhdx", "-o", options, "a.raw", "theirs.vhdx")
+        good("compare", "-f", "vhdx", "theirs.vhdx", "a.raw")
+        check(told("check", "--json", "theirs.vhdx")["corruptions"] == 0, options)
+        # Written by us, it is still one of theirs.
+        fill("b.raw", 12 * MIB, 15)
+        good("convert", "-n", "-O", "vhdx", "b.raw", "theirs.vhdx")
+        qemu("check", "-f", "vhdx", "theirs.vhdx")
+        qemu("compare", "-f", "raw", "-F", "vhdx", "b.raw", "theirs.vhdx")
+    bad("create", "-f", "vhdx", "-o", "block_size=3M", "new.vhdx", "1G", text="option block_size: 3145728 is not a power of two")
+    bad("create", "-f", "vhdx", "new.vhdx", "0", text="up to 64 TiB")
+    check(not os.path.exists("new.vhdx"), "half an image")
+
+
 def vmdks():
     """Every kind that qemu-img makes is read; flat ones are written too."""
     fill("a.raw", 6 * MIB, 10)
@@ -540,7 +587,7 @@ def chvctl():
 
 
 TESTS = [bad_lines, bad_files, bad_options, overwriting, in_use, removal, closed_streams, sandboxed, info, sizes, resizing, comparing,
-         progress, convert_into, sparse, through_qemu, maps, vmdks, large_vmdks,
+         progress, convert_into, sparse, through_qemu, maps, resizing_formats, vhdxs, vmdks, large_vmdks,
          bad_vmdks, streams, chvctl]
 
 
