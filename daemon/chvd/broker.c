@@ -480,6 +480,89 @@ ChvdResources *chvd_broker_open_finish(GAsyncResult *result, GError **error) {
         return g_task_propagate_pointer(G_TASK(result), error);
 }
 
+/* A file that an image names. */
+typedef struct {
+        ChvResource need; /* its texts are ours */
+        ChvdRights *rights;
+} Adding;
+
+typedef struct {
+        int fd;
+        bool busy;
+} Added;
+
+static void adding_free(gpointer data) {
+        Adding *a = data;
+
+        g_free((char *) a->need.option);
+        g_free((char *) a->need.path);
+        chvd_rights_free(a->rights);
+        g_free(a);
+}
+
+static void added_free(gpointer data) {
+        Added *added = data;
+
+        if (added->fd >= 0)
+                (void) close(added->fd);
+        g_free(added);
+}
+
+static gpointer add_in_thread(gpointer data, GCancellable *cancellable, GError **error) {
+        const Adding *a = data;
+        g_autoptr(ChvdOpener) opener = chvd_opener_new(a->rights);
+        Added *added;
+        bool busy;
+        int fd = chvd_opener_open(opener, &a->need, &busy, cancellable, error);
+
+        if (fd < 0)
+                return NULL;
+        added = g_new0(Added, 1);
+        *added = (Added){ fd, busy };
+        return added;
+}
+
+void chvd_broker_add_async(
+                const ChvdContext *context,
+                const ChvResource *need,
+                uid_t owner,
+                GCancellable *cancellable,
+                GAsyncReadyCallback callback,
+                gpointer data) {
+        g_autoptr(GTask) task = g_task_new(/* source_object= */ NULL, cancellable, callback, data);
+        Adding *a = g_new0(Adding, 1);
+
+        a->need = *need;
+        a->need.option = g_strdup(need->option);
+        a->need.path = g_strdup(need->path);
+        a->need.config = NULL;
+        a->rights = chvd_rights_new(context, owner);
+        g_task_set_task_data(task, a, adding_free);
+        chvd_thread_run(task, add_in_thread, added_free);
+}
+
+bool chvd_broker_add_finish(
+                ChvdResources *resources,
+                const ChvResource *need,
+                GAsyncResult *result,
+                GError **error) {
+        Added *added = g_task_propagate_pointer(G_TASK(result), error);
+        bool held = added && hold_image(resources, need, added->fd, added->busy, error);
+
+        if (held)
+                chvd_fd_set_take(resources->fds, need->fd_name, chv_fd_steal(&added->fd));
+        if (added)
+                added_free(added);
+        return held;
+}
+
+void chvd_broker_drop(GAsyncResult *result) {
+        Added *added = g_task_propagate_pointer(G_TASK(result), /* error= */ NULL);
+
+        if (added)
+                added_free(added);
+}
+
 /* Another connection for one that was lost. */
 typedef struct {
         ChvdDefinition *definition; /* owns need */

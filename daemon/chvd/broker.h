@@ -47,6 +47,22 @@ void chvd_broker_open_async(
 /* CHV_ERROR_RESOURCE names the option. */
 ChvdResources *chvd_broker_open_finish(GAsyncResult *result, GError **error);
 
+/* One disk's file more, that its image names, with the rights of `owner`. need has to live until callback. */
+void chvd_broker_add_async(
+                const ChvdContext *context,
+                const ChvResource *need,
+                uid_t owner,
+                GCancellable *cancellable,
+                GAsyncReadyCallback callback,
+                gpointer data);
+bool chvd_broker_add_finish(
+                ChvdResources *resources,
+                const ChvResource *need,
+                GAsyncResult *result,
+                GError **error);
+/* In place of the latter, when there are no resources any more. */
+void chvd_broker_drop(GAsyncResult *result);
+
 /* Connects again to a socket that the definition needs, with the rights of `owner`. */
 void chvd_broker_connect_async(
                 const ChvdContext *context,

@@ -38,6 +38,7 @@ struct ChvdVm {
         bool keeps;        /* the worker was told to keep a machine that fails */
         unsigned start_timeout_s;
         GCancellable *opening; /* of the broker; NULL: not at it */
+        GCancellable *chaining; /* of files that images name; NULL: not at it */
         ChvdResources *resources;
         bool releasing; /* its resources are being undone */
         ChvdWorker *worker;
@@ -104,7 +105,13 @@ bool chvd_vm_note(ChvdVm *vm, GError **error);
 /* The same if there is a worker; that it can't be recorded is told in the log. */
 void chvd_vm_note_change(ChvdVm *vm);
 
+/* vm-chain.c */
+/* The worker is ready and has no machine: opens what images name. done is called, maybe before this returns, unless the run ends first. */
+void chvd_vm_open_chains(ChvdVm *vm, void (*done)(ChvdVm *vm, const GError *error));
+
 /* vm-run.c */
+/* Whatever is under way for the run is in vain. */
+bool chvd_vm_is_ending(const ChvdVm *vm);
 /* From now on what the worker tells is of this VM, whose state and run are set already. devices: a(sssa{sv}). */
 void chvd_vm_take_worker(ChvdVm *vm, ChvdWorker *worker, GVariant *devices);
 

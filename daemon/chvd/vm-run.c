@@ -41,7 +41,7 @@ bool chvd_vm_has_run(const ChvdVm *vm) {
         return vm->opening || vm->worker || vm->releasing;
 }
 
-static bool is_ending(const ChvdVm *vm) {
+bool chvd_vm_is_ending(const ChvdVm *vm) {
         return vm->end_state != CHV_VM_STATE_INVALID || vm->start_error;
 }
 
@@ -56,6 +56,7 @@ static void set_end(ChvdVm *vm, ChvVmState state, const char *reason) {
 static void release(ChvdVm *vm, bool again) {
         g_clear_handle_id(&vm->deadline, g_source_remove);
         vm->deadline_at = 0;
+        g_clear_object(&vm->chaining);
         chvd_vm_forget_links(vm);
         chvd_machines_remove(vm->context->machines, chvd_vm_name(vm));
         g_clear_pointer(&vm->worker, chvd_worker_free);
@@ -150,6 +151,8 @@ static void leave(ChvdVm *vm, unsigned grace_ms) {
         g_clear_handle_id(&vm->deadline, g_source_remove);
         if (vm->releasing)
                 return;
+        if (vm->chaining)
+                g_cancellable_cancel(vm->chaining);
         if (vm->opening)
                 g_cancellable_cancel(vm->opening);
         else if (vm->worker)
@@ -202,7 +205,7 @@ static void tell_death(ChvdVm *vm, const ChvdExit *exit, const char *text) {
 static void on_exited(gpointer data, const ChvdExit *exit) {
         ChvdVm *vm = data;
 
-        if (!is_ending(vm)) {
+        if (!chvd_vm_is_ending(vm)) {
                 g_autofree char *text = describe_exit(exit);
                 bool clean = exit->known && WIFEXITED(exit->status) &&
                              WEXITSTATUS(exit->status) == 0;
@@ -228,7 +231,7 @@ static void on_started(gpointer data) {
         chv_vm_set_unit(vm->skeleton, chvd_worker_unit(vm->worker));
         chv_vm_set_limits_in_force(vm->skeleton, chvd_worker_has_limits(vm->worker));
         /* Whatever has no record never boots. */
-        if (!is_ending(vm) && !chvd_vm_note(vm, &error))
+        if (!chvd_vm_is_ending(vm) && !chvd_vm_note(vm, &error))
                 fail_start(vm, error);
 }
 
@@ -276,7 +279,7 @@ static void on_state(gpointer data, const char *name, const char *reason) {
         ChvdVm *vm = data;
         ChvVmState state = chv_vm_state_from_string(name);
 
-        if (is_ending(vm) || vm->state == CHV_VM_STATE_FAILED)
+        if (chvd_vm_is_ending(vm) || vm->state == CHV_VM_STATE_FAILED)
                 return;
         switch (state) {
         case CHV_VM_STATE_RUNNING:
@@ -352,7 +355,7 @@ static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GE
         g_autoptr(ChvdVm) vm = call->vm;
         g_autoptr(GVariant) devices = NULL;
 
-        if (vm->worker != call->worker || is_ending(vm))
+        if (vm->worker != call->worker || chvd_vm_is_ending(vm))
                 return;
         if (error) {
                 /* Its exit status will say more. */
@@ -383,16 +386,15 @@ static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GE
                 on_state(vm, chv_vm_state_to_string(vm->told), "");
 }
 
-static void on_ready(gpointer data) {
-        ChvdVm *vm = data;
+static void boot(ChvdVm *vm, const GError *chain_error) {
         g_autoptr(GUnixFDList) list = NULL;
         g_autoptr(GError) error = NULL;
         GVariantBuilder options;
         BootCall *call;
         GVariant *fds;
 
-        if (is_ending(vm))
-                return;
+        if (chain_error)
+                return fail_start(vm, chain_error);
         fds = chvd_fd_set_to_variant(chvd_resources_fds(vm->resources), &list, &error);
         if (!fds) {
                 g_autoptr(GError) ours =
@@ -417,6 +419,13 @@ static void on_ready(gpointer data) {
                         on_booted, call);
 }
 
+static void on_ready(gpointer data) {
+        ChvdVm *vm = data;
+
+        if (!chvd_vm_is_ending(vm))
+                chvd_vm_open_chains(vm, boot);
+}
+
 static const ChvdWorkerOps worker_ops = {
         .started = on_started,
         .failed = on_failed,
@@ -432,7 +441,7 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer data) {
 
         vm->resources = chvd_broker_open_finish(result, &error);
         g_clear_object(&vm->opening);
-        if (is_ending(vm))
+        if (chvd_vm_is_ending(vm))
                 return ended(vm);
         if (vm->resources && chvd_vm_note(vm, &error))
                 vm->worker = chvd_worker_start(
@@ -468,7 +477,7 @@ static void on_cancel_start(gpointer data) {
                 return fail_start(vm, error);
         /* A reboot that has not come to the start: whatever ends the present run goes on. */
         vm->restart = false;
-        if (!is_ending(vm))
+        if (!chvd_vm_is_ending(vm))
                 g_clear_handle_id(&vm->deadline, g_source_remove);
         chvd_job_finish(g_steal_pointer(&vm->start_job), error);
 }
@@ -624,7 +633,7 @@ static void on_pressed(gpointer data, GVariant *reply, GUnixFDList *fds, const G
         g_autofree PressCall *call = data;
         g_autoptr(ChvdVm) vm = call->vm;
 
-        if (!error && call->timeout_s > 0 && vm->worker == call->worker && !is_ending(vm)) {
+        if (!error && call->timeout_s > 0 && vm->worker == call->worker && !chvd_vm_is_ending(vm)) {
                 vm->deadline_at =
                                 g_get_monotonic_time() + (gint64) call->timeout_s * G_USEC_PER_SEC;
                 chvd_vm_note_change(vm);
@@ -635,7 +644,7 @@ static void on_pressed(gpointer data, GVariant *reply, GUnixFDList *fds, const G
 
 bool chvd_vm_hears_power_button(const ChvdVm *vm) {
         return vm->state == CHV_VM_STATE_RUNNING && vm->worker &&
-               chvd_worker_is_ready(vm->worker) && !is_ending(vm);
+               chvd_worker_is_ready(vm->worker) && !chvd_vm_is_ending(vm);
 }
 
 void chvd_vm_press_power_button(ChvdVm *vm, unsigned timeout_s, ChvdPressed done, gpointer data) {
@@ -656,7 +665,7 @@ void chvd_vm_press_power_button(ChvdVm *vm, unsigned timeout_s, ChvdPressed done
 static void on_pressed_for_reboot(gpointer data, const GError *error) {
         g_autoptr(ChvdVm) vm = data;
 
-        if (!error || !vm->restart || is_ending(vm))
+        if (!error || !vm->restart || chvd_vm_is_ending(vm))
                 return;
         vm->restart = false;
         chvd_vm_note_change(vm);

@@ -54,7 +54,9 @@ next_file(void *opaque,
         }
         fd = chain->get(chain->opaque, chain->next);
         if (fd < 0) {
-                if (!chain->missing) {
+                /* What cannot be told is refused by Boot(). */
+                if (!chain->missing && g_utf8_validate(name, -1, NULL) &&
+                    (!format || g_utf8_validate(format, -1, NULL))) {
                         chain->missing = g_new0(DiskReference, 1);
                         *chain->missing = (DiskReference){
                                 .role = image_role_to_string(role),

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "daemon/vmm/disk.h"
 #include "daemon/vmm/machine.h"
 #include "daemon/vmm/sandbox/sandbox.h"
 #include "dbus/error.h"
@@ -294,6 +295,53 @@ on_boot(ChvVmm *skeleton,
                         /* fd_list= */ NULL, machine_devices(service->machine),
                         console_paths(service));
         emit_vm(service, "booted", NULL);
+        return true;
+}
+
+/* Descriptors in list's order; still the list's. NULL: a handle is wrong. */
+static int *files_of(GVariant *handles, GUnixFDList *list, size_t *ret_n) {
+        size_t n = g_variant_n_children(handles);
+        int n_fds = 0;
+        const int *fds = list ? g_unix_fd_list_peek_fds(list, &n_fds) : NULL;
+        g_autofree int *files = g_new(int, n + 1);
+
+        for (size_t i = 0; i < n; i++) {
+                gint32 handle;
+
+                g_variant_get_child(handles, i, "h", &handle);
+                if (handle < 0 || handle >= n_fds)
+                        return NULL;
+                files[i] = fds[handle];
+        }
+        *ret_n = n;
+        return g_steal_pointer(&files);
+}
+
+static gboolean on_inspect_image(
+                ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                GUnixFDList *fd_list,
+                GVariant *handles,
+                const char *format,
+                VmmService *service) {
+        g_autoptr(DiskReference) found = NULL;
+        g_autofree int *files = NULL;
+        size_t n = 0;
+
+        if (!service->config && !service->ended)
+                files = files_of(handles, fd_list, &n);
+        if (!files || n == 0) {
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_INVALID_STATE, "InspectImage: %s",
+                                files ? "there is no file"
+                                      : "a handle is wrong, or it is too late");
+                return true;
+        }
+        found = disk_find_reference(files, n, format);
+        chv_vmm_complete_inspect_image(
+                        skeleton, invocation, /* fd_list= */ NULL, !found, found ? found->role : "",
+                        found ? found->name : "", found && found->format ? found->format : "",
+                        found ? found->parent : 0);
         return true;
 }
 
@@ -627,6 +675,7 @@ VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *op
                 GCallback handler;
         } methods[] = {
                 { "handle-boot", G_CALLBACK(on_boot) },
+                { "handle-inspect-image", G_CALLBACK(on_inspect_image) },
                 { "handle-describe", G_CALLBACK(on_describe) },
                 { "handle-pause", G_CALLBACK(on_pause) },
                 { "handle-resume", G_CALLBACK(on_resume) },

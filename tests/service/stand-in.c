@@ -260,6 +260,47 @@ on_boot(ChvVmm *skeleton,
         return true;
 }
 
+/* Images name what the name of the disk's file says. */
+static gboolean on_inspect_image(
+                ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                GUnixFDList *list,
+                GVariant *files,
+                const char *format) {
+        g_autofree char *link =
+                        g_strdup_printf("/proc/self/fd/%d", g_unix_fd_list_peek_fds(list, NULL)[0]);
+        g_autofree char *path = g_file_read_link(link, NULL);
+        g_autofree char *disk = g_path_get_basename(path);
+        unsigned n = (unsigned) g_variant_n_children(files), parent = n - 1;
+        const char *name = NULL, *role = "backing";
+
+        if (g_str_equal(disk, "two") && n <= 2)
+                name = n == 1 ? "base/first" : "second";
+        else if (g_str_equal(disk, "data") && n == 1) {
+                name = "first";
+                role = "data";
+        } else if (g_str_equal(disk, "endless"))
+                name = "first";
+        else if (g_str_equal(disk, "itself"))
+                name = disk;
+        else if (g_str_equal(disk, "absolute") && n == 1)
+                name = "/proc/1/mem";
+        else if (g_str_equal(disk, "owners") && n == 1)
+                name = "secret";
+        else if (g_str_equal(disk, "control"))
+                name = "a\nb";
+        else if (g_str_equal(disk, "empty"))
+                name = "";
+        else if (g_str_equal(disk, "stranger")) {
+                name = "first";
+                parent = 1;
+        } else if (g_str_equal(disk, "crash"))
+                crash();
+        chv_vmm_complete_inspect_image(
+                        skeleton, invocation, NULL, !name, role, name ?: "", "raw", parent);
+        return true;
+}
+
 static gboolean on_describe(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
         bool there = booted && !ended;
 
@@ -546,7 +587,8 @@ int main(int argc, char **argv) {
         chv_vmm_set_state(vmm, "created");
         chv_vmm_set_state_reason(vmm, "");
         g_object_connect(
-                        vmm, "signal::handle-boot", on_boot, NULL, "signal::handle-describe",
+                        vmm, "signal::handle-inspect-image", on_inspect_image, NULL,
+                        "signal::handle-boot", on_boot, NULL, "signal::handle-describe",
                         on_describe, NULL, "signal::handle-pause", on_pause, NULL,
                         "signal::handle-resume", on_resume, NULL, "signal::handle-reset", on_reset,
                         NULL, "signal::handle-nmi", on_nmi, NULL, "signal::handle-connect",

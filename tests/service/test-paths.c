@@ -162,6 +162,30 @@ static void assert_is(const char *path, uid_t uid, mode_t mode) {
         g_assert_cmpuint(st.st_mode & 07777, ==, mode);
 }
 
+/* The name in an image is worth no more than its owner's rights. */
+static void test_image_names(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *image = NULL, *secret = NULL, *more = NULL, *vm = NULL;
+        g_autoptr(GVariant) started = NULL;
+
+        if (!service)
+                return;
+        image = make_file(service, "owners", "x", ALICE, ALICE, 0600);
+        secret = make_file(service, "secret", "x", 0, 0, 0600);
+        more = g_strdup_printf("'disks': <[{'path': <'%s'>, 'backing_files': <true>}]>", image);
+        vm = create_for(service, "names", more, ALICE);
+        start_fails(service, vm,
+                    (const char *const[]){ "disks[0].backing_files", secret, "Permission denied",
+                                           "owner, uid 61001", NULL });
+        /* Not for another's sake, either. */
+        g_assert_cmpint(chown(secret, BOB, BOB), ==, 0);
+        start_fails(service, vm, (const char *const[]){ "Permission denied", NULL });
+        g_assert_cmpint(chown(secret, BOB, ALICE), ==, 0);
+        g_assert_cmpint(chmod(secret, 0640), ==, 0);
+        started = vm_call(service, vm, "Start", NULL);
+        assert_arrived(service, vm, "disks/_disk0/0", secret);
+}
+
 /* What a VM may be made of, all of it in a folder that is alice's alone. */
 static char *everything(const char *home) {
         return g_strdup_printf(
@@ -704,6 +728,7 @@ static void test_no_leaks(void) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         can_be_others = make_users();
+        g_test_add_func("/paths/image-names", test_image_names);
         g_test_add_func("/paths/own", test_own);
         g_test_add_func("/paths/removes-its-own-only", test_removes_its_own_only);
         g_test_add_func("/paths/refused", test_refused);

@@ -159,6 +159,129 @@ static void test_wrong_files(void) {
         assert_names(error, CHV_ERROR_RESOURCE, "payload.kernel");
 }
 
+static char *with_chain(const char *disk, const char *more) {
+        return g_strdup_printf(
+                        "'disks': <[{'path': <'%s'>, 'backing_files': <true>%s}]>", disk, more);
+}
+
+/* What an image names arrives in order, read-only where it is only read, and is found beside the file that names it. */
+static void test_chain(void) {
+        g_autoptr(Service) service = service_start(NULL);
+        g_autofree char *two = make_file(service, "two"), *data = make_file(service, "data"),
+                        *folder = g_build_filename(service->dir, "base", NULL), *first = NULL,
+                        *second = NULL, *beside = make_file(service, "first"), *vm = NULL,
+                        *other = NULL, *config = with_chain(two, ""),
+                        *of_data = with_chain(data, ", 'id': <'d'>"),
+                        *off = g_strdup_printf("'disks': <[{'path': <'%s'>}]>", two);
+        g_autoptr(GVariant) counters = NULL, of_other = NULL, stopped = NULL, without = NULL,
+                            started = NULL;
+
+        g_assert_cmpint(g_mkdir(folder, 0755), ==, 0);
+        first = make_file(service, "base/first");
+        second = make_file(service, "base/second");
+        vm = vm_run(service, "a", NULL, config);
+        counters = vm_call(service, vm, "GetCounters", NULL);
+        assert_arrived(counters, "disks/_disk0", two, O_RDWR);
+        assert_arrived(counters, "disks/_disk0/0", first, O_RDONLY);
+        assert_arrived(counters, "disks/_disk0/1", second, O_RDONLY);
+        /* A data file is written like the image itself. */
+        other = vm_run(service, "b", NULL, of_data);
+        of_other = vm_call(service, other, "GetCounters", NULL);
+        assert_arrived(of_other, "disks/d/0", beside, O_RDWR);
+
+        /* Nobody asks without the option. */
+        stopped = vm_call(service, vm, "PowerOff", NULL);
+        g_clear_pointer(&vm, g_free);
+        vm = vm_run(service, "c", NULL, off);
+        without = vm_call(service, vm, "GetCounters", NULL);
+        started = g_variant_get_child_value(without, 0);
+        g_assert_null(g_variant_lookup_value(started, "disks/_disk0/0", NULL));
+}
+
+/* Two may read a base; nobody may write it then. */
+static void test_chain_shared(void) {
+        g_autoptr(Service) service = service_start(NULL);
+        g_autofree char *base = g_build_filename(service->dir, "base", NULL), *first = NULL,
+                        *more = g_build_filename(service->dir, "more", NULL), *second = NULL,
+                        *two = make_file(service, "two"), *again = NULL, *a = NULL, *b = NULL,
+                        *config = with_chain(two, ""), *same = NULL, *taken = NULL, *link = NULL;
+
+        g_assert_cmpint(g_mkdir(base, 0755), ==, 0);
+        g_assert_cmpint(g_mkdir(more, 0755), ==, 0);
+        first = make_file(service, "base/first");
+        second = make_file(service, "base/second");
+        again = make_file(service, "more/two");
+        link = g_build_filename(more, "base", NULL);
+        g_assert_cmpint(symlink(base, link), ==, 0);
+        same = with_chain(again, "");
+        a = vm_run(service, "a", NULL, config);
+        b = vm_run(service, "b", NULL, same);
+        taken = g_strdup_printf("'disks': <[{'path': <'%s'>}]>", first);
+        start_fails(service, "c", taken, "is in use by VM");
+}
+
+static void test_chain_refused(void) {
+        static const struct {
+                const char *disk, *names;
+        } cases[] = {
+                { "absolute", "disks[0].backing_files: '/proc/1/mem'" },
+                { "endless", "too many files" },
+                { "itself", "in use by another disk of this VM" },
+                { "control", "control characters" },
+                { "empty", "is empty" },
+                { "owners", "No such file" },
+        };
+        g_autoptr(Service) service = service_start(NULL);
+        g_autofree char *first = make_file(service, "first");
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autofree char *disk = make_file(service, cases[i].disk),
+                                *config = with_chain(disk, ""), *id = g_strdup_printf("r%zu", i);
+
+                start_fails(service, id, config, cases[i].names);
+        }
+}
+
+/* A worker that answers nonsense, or dies over it, costs that start. */
+static void test_chain_hostile(void) {
+        static const char *const disks[] = { "stranger", "crash" };
+        g_autoptr(Service) service = service_start(NULL);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(disks); i++) {
+                g_autofree char *disk = make_file(service, disks[i]),
+                                *config = with_chain(disk, ""),
+                                *vm = vm_create(service, disks[i], NULL, config);
+                g_autoptr(GVariant) reply = NULL;
+                g_autoptr(GError) error = NULL;
+
+                reply = vm_try(service, vm, "Start", NULL, &error);
+                g_assert_null(reply);
+                g_assert_nonnull(error);
+        }
+}
+
+/* A descriptor has no folder. */
+static void test_chain_given(void) {
+        g_autoptr(Service) service = service_start(NULL);
+        g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
+        g_autofree char *disk = make_file(service, "two"), *vm = NULL;
+        g_autoptr(GVariant) reply = NULL;
+        g_autoptr(GError) error = NULL;
+        int fd = open(disk, O_RDWR | O_CLOEXEC);
+
+        (void) g_unix_fd_list_append(list, fd, NULL);
+        (void) close(fd);
+        vm = vm_create_full(
+                        service, "a",
+                        service_config(service, NULL,
+                                       "'disks': <[{'path': <'/x'>, 'backing_files': <true>}]>"),
+                        g_variant_new_parsed("{'disks/_disk0': handle 0}"), list, NULL, &error);
+        g_assert_no_error(error);
+        reply = vm_try(service, vm, "Start", NULL, &error);
+        g_assert_null(reply);
+        assert_names(error, CHV_ERROR_RESOURCE, "was given as a descriptor");
+}
+
 static void test_no_kvm(void) {
         static const char *const extra[] = { "--kvm", "/nonexistent/kvm", NULL };
         g_autoptr(Service) service = service_start(extra);
@@ -402,6 +525,11 @@ int main(int argc, char **argv) {
         g_test_add_func("/resources/given-wrong", test_given_wrong);
         g_test_add_func("/resources/given-lock-ends", test_given_lock_ends);
         g_test_add_func("/resources/wrong-files", test_wrong_files);
+        g_test_add_func("/resources/chain", test_chain);
+        g_test_add_func("/resources/chain-shared", test_chain_shared);
+        g_test_add_func("/resources/chain-refused", test_chain_refused);
+        g_test_add_func("/resources/chain-hostile", test_chain_hostile);
+        g_test_add_func("/resources/chain-given", test_chain_given);
         g_test_add_func("/resources/no-kvm", test_no_kvm);
         g_test_add_func("/resources/locks", test_locks);
         g_test_add_func("/resources/console-file", test_console_file);
