@@ -37,7 +37,7 @@ struct ChvdVm {
         bool start_paused; /* leave the guest paused at its first instruction */
         bool keeps;        /* the worker was told to keep a machine that fails */
         unsigned start_timeout_s;
-        GCancellable *opening; /* of the broker; NULL: not at it */
+        GCancellable *opening;  /* of the broker; NULL: not at it */
         GCancellable *chaining; /* of files that images name; NULL: not at it */
         ChvdResources *resources;
         bool releasing; /* its resources are being undone */
