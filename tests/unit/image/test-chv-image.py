@@ -441,6 +441,106 @@ def vhdxs():
     check(not os.path.exists("new.vhdx"), "half an image")
 
 
+def chains():
+    """Images behind images: made, shown, read, and reached only when the format of the first was said."""
+    os.mkdir("folder")
+    fill("base", 3 * MIB, 16)
+    bad("create", "-f", "qcow2", "-b", "base", "top", text="--backing also needs --backing-format")
+    bad("create", "-f", "qcow2", "-b", "missing", "-F", "raw", "top", text="'./missing': No such file")
+    bad("create", "-f", "qcow2", "-b", "base", "-F", "qcow2", "top", text="--backing: ")
+    bad("create", "-f", "raw", "-b", "base", "-F", "raw", "top", text="no option 'backing_f")
+    check(not os.path.exists("top"), "half an image")
+    good("create", "-f", "qcow2", "-b", "../base", "-F", "raw", "folder/middle")
+    good("create", "-f", "qcow2", "-b", "folder/middle", "-F", "qcow2", "top", "4M")
+    d = told("info", "--json", "top")
+    check(d["virtual-size"] == 4 * MIB and d["backing-filename"] == "folder/middle" and d["backing-filename-format"] == "qcow2", f"{d}")
+    bad("info", "--backing-chain", "top", text="its format was only recognised: say which")
+    names = [d["filename"] for d in told("info", "--json", "--backing-chain", "-f", "qcow2", "top")]
+    check(names == ["top", "folder/middle", "../base"], f"{names}")
+    bad("convert", "top", "all", text="its format was only recognised")
+    good("convert", "-f", "qcow2", "top", "all")
+    check(open("all", "rb").read() == open("base", "rb").read() + bytes(MIB), "what shows through")
+    qemu("compare", "-f", "qcow2", "-F", "raw", "top", "all")
+    check({p["depth"] for p in told("map", "--json", "-f", "qcow2", "top") if p["data"]} == {2}, "depths")
+    # The middle one says what its own is; where one does not, that one reaches nothing further.
+    qemu("create", "-f", "qcow2", "inner", "-b", "folder/middle", "-F", "qcow2")
+    good("convert", "-f", "qcow2", "inner", "again")
+    with locked("base", fcntl.F_WRLCK):
+        bad("convert", "-f", "qcow2", "top", "new", text="--force-share")
+        good("info", "top")
+        good("convert", "-U", "-f", "qcow2", "top", "new")
+    with locked("base", fcntl.F_RDLCK):
+        good("compare", "-f", "qcow2", "top", "new")
+
+
+def bad_chains():
+    os.mkfifo("fifo")
+    fill("base", MIB, 17)
+    qemu("create", "-f", "qcow2", "-b", "base", "-F", "raw", "top")
+    for name, text in (("fifo", "neither a regular file"), ("/dev/zero", "neither a regular file"), ("missing", "No such file"),
+                       ("top", "more than 10 images"), (".", "neither a regular file"), ("base/x", "Not a directory")):
+        qemu("rebase", "-u", "-f", "qcow2", "-b", name, "-F", "qcow2" if name == "top" else "raw", "top")
+        for words in (("info", "--backing-chain", "-f", "qcow2", "top"), ("convert", "-f", "qcow2", "top", "target"), ("map", "-f", "qcow2", "top")):
+            bad(*words, text=text)
+        bad("resize", "-f", "qcow2", "top", "+1M", text="is being written" if name == "top" else text)
+        check(told("info", "--json", "top")["backing-filename"] == name, name)
+    check(not os.path.exists("target"), "a target")
+
+
+def snapshots():
+    fill("one", 2 * MIB, 18)
+    fill("two", 2 * MIB, 19)
+    good("convert", "-O", "qcow2", "one", "a")
+    good("snapshot", "-c", "first", "a")
+    good("convert", "-n", "-O", "qcow2", "two", "a")
+    good("snapshot", "-c", "second", "a")
+    check([s["name"] for s in told("snapshot", "--json", "a")] == ["first", "second"], "the list")
+    check("second" in good("snapshot", "-l", "a") and "second" in qemu("snapshot", "-l", "a"), "names")
+    qemu("compare", "-f", "qcow2", "-F", "raw", "a", "two")
+    good("snapshot", "-a", "first", "a")
+    qemu("compare", "-f", "qcow2", "-F", "raw", "a", "one")
+    good("snapshot", "-d", "first", "a")
+    good("snapshot", "-a", "second", "a")
+    qemu("compare", "-f", "qcow2", "-F", "raw", "a", "two")
+    qemu("check", "-f", "qcow2", "a")
+    check(told("check", "--json", "a")["leaks"] == 0, "leaks")
+    bad("snapshot", "-a", "first", "a", text="first")
+    qemu("snapshot", "-c", "theirs", "a")
+    check([s["name"] for s in told("info", "--json", "a")["snapshots"]] == ["second", "theirs"], "one of theirs")
+    good("snapshot", "-d", "theirs", "a")
+    qemu("check", "-f", "qcow2", "a")
+
+
+def packed():
+    """Compressed clusters, and damage that check finds and repairs."""
+    fill("a", 4 * MIB, 20, pieces=60)
+    for method in ("zlib", "zstd"):
+        qemu("convert", "-c", "-f", "raw", "-O", "qcow2", "-o", f"compression_type={method}", "a", method)
+        good("compare", method, "a")
+        check(any(p["compressed"] for p in told("map", "--json", method)), method)
+    good("convert", "-O", "qcow2", "a", "leaky")
+    with open("leaky", "r+b") as f:
+        head = f.read(104)
+        table, = struct.unpack(">Q", head[48:56])
+        f.seek(table)
+        block, = struct.unpack(">Q", f.read(8))
+        f.seek(block + 2 * 3000)
+        f.write(b"\0\1")
+        f.truncate(3001 * 65536)
+    done = run("check", "leaky")
+    check(done.returncode == 3 and "1 leaked clusters" in done.stdout, f"{done.returncode} {done.stdout}{done.stderr}")
+    good("check", "-r", "leaks", "leaky")
+    good("check", "leaky")
+    qemu("check", "-f", "qcow2", "leaky")
+    with open("leaky", "r+b") as f:
+        f.seek(block)
+        f.write(b"\0\0" * 8)
+    check(run("check", "leaky").returncode == 2, "a corrupt image")
+    good("check", "-r", "all", "-q", "leaky")
+    qemu("check", "-f", "qcow2", "leaky")
+    good("compare", "leaky", "a")
+
+
 def vmdks():
     """Every kind that qemu-img makes is read; flat ones are written too."""
     fill("a.raw", 6 * MIB, 10)
@@ -587,7 +687,7 @@ def chvctl():
 
 
 TESTS = [bad_lines, bad_files, bad_options, overwriting, in_use, removal, closed_streams, sandboxed, info, sizes, resizing, comparing,
-         progress, convert_into, sparse, through_qemu, maps, resizing_formats, vhdxs, vmdks, large_vmdks,
+         progress, convert_into, sparse, through_qemu, maps, resizing_formats, vhdxs, chains, bad_chains, snapshots, packed, vmdks, large_vmdks,
          bad_vmdks, streams, chvctl]
 
 
