@@ -153,6 +153,9 @@ static const SandboxRule calls[] = {
         WITH(recvfrom, IN_MAIN, 4, 0),                   /* GLib: the handshake */
         CALL(socketpair, IN_MAIN,                        /* console.c: OpenConsole; streams, which cannot name another peer */
              .args = { EQUAL(0, AF_UNIX), EQUAL(1, SOCK_STREAM | SOCK_CLOEXEC) }, .n_args = 2),
+        CALL(socketpair, IN_MAIN,                        /* devices/net/stream.c: a port; as nameless as those */
+             .args = { EQUAL(0, AF_UNIX), EQUAL(1, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK) }, .n_args = 2,
+             .use = SANDBOX_RULE_RARE),
         RARE(shutdown, IN_MAIN),                         /* GLib: closing the channel */
         CALL(close, IN_MAIN),                            /* whatever a machine had open */
         WITH(fcntl, IN_MAIN, 1, F_DUPFD_CLOEXEC),        /* fd-table.c, console.c, hypervisor/kvm/kvm.c */
