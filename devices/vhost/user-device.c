@@ -10,8 +10,10 @@
  * process. A queue whose interrupt has no eventfd at the time (MSI-X is off) gets one that the thread listens to.
  *
  * When the connection is lost, the driver waits: its requests stay in the rings. With another connection the rings go on where the
- * used ring says, which returns to them what the old back end had taken and not answered; one that keeps a record of what is in
- * flight is given that. Features that the driver has accepted must be there again.
+ * used ring says, and the back end is given the record that the old one has kept of what is in flight. Where requests are done in any
+ * order and there is no such record, nobody can tell which of those under way are done; to do one again that is done would write to
+ * buffers that the driver has given to another. So the device then needs a reset, unless it was idle. Features that the driver has accepted
+ * must be there again.
  */
 
 #include "devices/vhost/user-device.h"
@@ -54,6 +56,25 @@ static void resume_from_used(struct virtq *q) {
         q->last_avail = q->used_idx = q->signalled = q->avail_seen = GUINT16_FROM_LE(idx);
 }
 
+static bool is_idle(const struct virtq *q) {
+        uint16_t taken, used;
+
+        memcpy(&taken, (const uint8_t *) q->avail_host + 2, sizeof(taken));
+        memcpy(&used, (const uint8_t *) q->used_host + 2, sizeof(used));
+        return taken == used;
+}
+
+/* The back end is gone, and all that there is to know of a ring is in guest memory. */
+static void leave_ring(struct vuser *v, struct virtq *q) {
+        resume_from_used(q);
+        if (v->spoiled || !v->kind->keep_inflight || v->back.inflight_fd >= 0 || is_idle(q))
+                return;
+        v->spoiled = true;
+        v->vd.transport->needs_reset(
+                        &v->vd, "its back end has ended with requests under way, and kept no "
+                                "record of them");
+}
+
 static void unwatch_peer(struct vuser *v) {
         if (v->peer.fd >= 0)
                 iothread_unwatch(v->thread, &v->peer);
@@ -67,7 +88,7 @@ static void lose(struct vuser *v, const char *why) {
                 vhost_user_close(&v->back, why);
         for (unsigned i = 0; v->running && i < v->vd.n_queues; i++)
                 if (v->vd.queues[i].ready)
-                        resume_from_used(&v->vd.queues[i]);
+                        leave_ring(v, &v->vd.queues[i]);
         v->running = false;
         if (v->offered)
                 tell(v, v->back.fault);
@@ -117,7 +138,7 @@ static int start_rings(struct vuser *v) {
 static void start(struct vuser *v) {
         int r;
 
-        if (v->running || v->back.socket < 0)
+        if (v->running || v->spoiled || v->back.socket < 0)
                 return;
         r = start_rings(v);
         v->running = true;
@@ -279,6 +300,7 @@ static int reset_here(void *opaque) {
 
         stop(v);
         vhost_user_forget_inflight(&v->back);
+        v->spoiled = false;
         GUARD(&v->lock);
         v->written_from = v->written_to = 0;
         return 0;

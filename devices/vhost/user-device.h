@@ -22,7 +22,7 @@ struct vuser_kind {
         unsigned config_len; /* of the back end's configuration; 0: it has none */
         /* Looks at a new back end's features and configuration, and changes the latter to what the driver sees. A static text: no. May be NULL. */
         const char *(*inspect)(struct vuser *v, uint64_t features, uint8_t *config);
-        bool keep_inflight;
+        bool keep_inflight; /* requests are done in any order */
 };
 
 struct vuser {
@@ -43,6 +43,7 @@ struct vuser {
         /* Of the thread. */
         struct vhost_user back;
         bool running, offered;
+        bool spoiled; /* nobody knows which requests are done: until the driver resets */
 
         pthread_mutex_t lock; /* for what follows */
         uint8_t config[VUSER_CONFIG_MAX];

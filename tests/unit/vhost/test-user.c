@@ -338,6 +338,33 @@ static void test_another(void) {
         second = peer_free(second);
 }
 
+/* Requests are under way that nobody has a record of: they are not done again. */
+static void test_no_record(void) {
+        struct peer *first = peer_new(), *second = peer_new();
+        g_autoptr(GError) error = NULL;
+        struct rig r;
+        uint16_t one = GUINT16_TO_LE(1);
+
+        first->protocol &= ~(1ull << VU_P_INFLIGHT_SHMFD);
+        start(&r, first, 1, 0);
+        g_assert_true(peer_wait(first, VU_SET_VRING_ENABLE, 1));
+        memcpy(r.rings[0].avail_host + 2, &one, sizeof(one));
+        peer_kill(first);
+        g_assert_true(rig_wait_broken(&r, 20000));
+        g_assert_true(await(&lost, 1));
+        first = peer_free(first);
+
+        peer_start(second);
+        g_assert_true(vhost_user_device_connect(r.vd, second->device, &error));
+        g_assert_cmpuint(second->seen[VU_SET_VRING_ENABLE], ==, 0);
+        rig_stop(&r);
+        rig_start(&r, F_VERSION_1 | F_EVENT_IDX);
+        g_assert_true(peer_wait(second, VU_SET_VRING_ENABLE, 1));
+        g_assert_cmpuint(r.breaks, ==, 1);
+        rig_clear(&r);
+        second = peer_free(second);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/vhost-user/start/bad", test_bad_start);
@@ -349,5 +376,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/vhost-user/told", test_told);
         g_test_add_func("/vhost-user/pause", test_pause);
         g_test_add_func("/vhost-user/another", test_another);
+        g_test_add_func("/vhost-user/no-record", test_no_record);
         return g_test_run();
 }
