@@ -48,6 +48,19 @@ static void complete_mac(ChvConfig *config, ChvNetConfig *net) {
         net->mac = chv_arena_strdup(config->arena, mac);
 }
 
+bool chv_net_is_passt(const ChvNetConfig *net) {
+        return g_strcmp0(net->backend, "passt") == 0;
+}
+
+void chv_config_prefer_passt(ChvConfig *config, size_t i) {
+        ChvNetConfig *net = &config->net[i];
+        bool of_tap = g_strcmp0(net->tap, "vmtap%d") != 0 || net->bridge || net->ip || net->mask ||
+                      net->host_mac || net->num_queues != 2;
+
+        if (!net->backend && !of_tap)
+                net->backend = chv_arena_strdup(config->arena, "passt");
+}
+
 void chv_config_complete(ChvConfig *config) {
         unsigned counter = 0;
 

@@ -67,6 +67,12 @@ static void add_disk(GArray *list, const ChvDiskConfig *disk, size_t index) {
 }
 
 static void add_net(GArray *list, const ChvNetConfig *net, size_t index) {
+        if (chv_net_is_passt(net)) {
+                add(list, (ChvResource){ .kind = CHV_RESOURCE_PASST, .config = net },
+                    g_strdup_printf("net[%" G_GSIZE_FORMAT "].backend", index),
+                    g_strdup_printf("net/%s/0", net->pci.id));
+                return;
+        }
         for (unsigned pair = 0; pair < net->num_queues / 2u; pair++)
                 add(list,
                     (ChvResource){

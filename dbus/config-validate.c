@@ -300,8 +300,69 @@ static bool check_mac(const char *mac, const char *where, const char *key, GErro
         return true;
 }
 
+/* PORT[:PORT] */
+static bool ports_are_good(const char *text) {
+        g_auto(GStrv) ports = g_strsplit(text, ":", -1);
+        unsigned n = g_strv_length(ports);
+
+        for (unsigned i = 0; i < n; i++) {
+                guint64 port;
+
+                if (!g_ascii_string_to_unsigned(ports[i], 10, 1, 65535, &port, NULL))
+                        return false;
+        }
+        return n == 1 || n == 2;
+}
+
+static bool check_forward(const char *text, const char *where, GError **error) {
+        const char *rest = g_str_has_prefix(text, "tcp:") || g_str_has_prefix(text, "udp:")
+                                           ? text + 4
+                                           : NULL;
+        const char *slash = rest ? strchr(rest, '/') : NULL;
+        g_autofree char *address = slash ? g_strndup(rest, (gsize) (slash - rest)) : NULL;
+        g_autoptr(GInetAddress) ip = address ? g_inet_address_new_from_string(address) : NULL;
+
+        if (!rest || (slash && !ip) || !ports_are_good(slash ? slash + 1 : rest)) {
+                g_autofree char *quoted = chv_quote_text(text);
+
+                return chv_invalid(
+                                error, "%s.forward: %s is not PROTOCOL:[ADDRESS/]PORT[:PORT]",
+                                where, quoted);
+        }
+        return true;
+}
+
+static bool check_backend(const ChvNetConfig *net, const char *where, GError **error) {
+        const struct {
+                const char *key;
+                bool given;
+        } of_tap[] = {
+                { "tap", g_strcmp0(net->tap, "vmtap%d") != 0 },
+                { "bridge", net->bridge },
+                { "ip", net->ip },
+                { "mask", net->mask },
+                { "host_mac", net->host_mac },
+        };
+
+        if (!chv_net_is_passt(net))
+                return !net->forward ||
+                       chv_invalid(error, "%s.forward: needs backend=passt", where);
+        for (size_t i = 0; i < G_N_ELEMENTS(of_tap); i++)
+                if (of_tap[i].given)
+                        return chv_invalid(
+                                        error, "%s.%s: not with backend=passt", where,
+                                        of_tap[i].key);
+        if (net->num_queues != 2)
+                return chv_invalid(error, "%s.num_queues: passt has one pair", where);
+        for (char **f = net->forward; f && *f; f++)
+                if (!check_forward(*f, where, error))
+                        return false;
+        return true;
+}
+
 static bool check_net(const ChvNetConfig *net, uint32_t vcpus, const char *where, GError **error) {
-        if ((net->tap && !check_tap(net->tap, where, error)) || !check_bridge(net, where, error))
+        if ((net->tap && !check_tap(net->tap, where, error)) || !check_bridge(net, where, error) ||
+            !check_backend(net, where, error))
                 return false;
         if (net->num_queues % 2 != 0)
                 return chv_invalid(

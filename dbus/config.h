@@ -106,8 +106,10 @@ typedef struct {
 
 typedef struct {
         ChvPciCommon pci;
-        char *tap;    /* host interface; "vmtap%d": a new one named by the kernel */
-        char *bridge; /* that the host interface is attached to; NULL: none */
+        char *tap;      /* host interface; "vmtap%d": a new one named by the kernel */
+        char *backend;  /* "tap" or "passt"; NULL: tap */
+        char **forward; /* PROTOCOL:[ADDRESS/]PORT[:PORT]; NULL-terminated or NULL */
+        char *bridge;   /* that the host interface is attached to; NULL: none */
         char *ip, *mask;
         char *mac, *host_mac; /* canonical aa:bb:cc:dd:ee:ff; mac is filled in by chv_config_complete */
         char *mac_filter; /* "on" or "off"; NULL: on if mac is given, filled in by chv_config_complete */
@@ -180,6 +182,11 @@ char **chv_config_to_options(const ChvConfig *config);
 /* Fills in what depends on other options or is automatic: max_vcpus, device ids, MAC addresses (random, locally administered), platform.uuid. */
 void chv_config_complete(ChvConfig *config);
 
+/* Whether the frames of a network go to passt. */
+bool chv_net_is_passt(const ChvNetConfig *net);
+/* Gives network i passt, unless it says what else it wants. */
+void chv_config_prefer_passt(ChvConfig *config, size_t i);
+
 /* Paths that do not begin with '/' are taken as relative to directory, which is absolute. For clients. */
 void chv_config_resolve_paths(ChvConfig *config, const char *directory);
 
@@ -213,6 +220,7 @@ typedef enum {
         CHV_RESOURCE_OUTPUT,     /* console file: created, appended */
         CHV_RESOURCE_SOCKET,     /* console socket: listening UNIX socket */
         CHV_RESOURCE_VHOST_USER, /* back end: connected UNIX socket */
+        CHV_RESOURCE_PASST,      /* passt: connected stream, UNIX */
 } ChvResourceKind;
 
 typedef struct {

@@ -17,6 +17,7 @@
 
 #include "daemon/chvd/image.h"
 #include "daemon/chvd/opener.h"
+#include "daemon/chvd/passt.h"
 #include "daemon/chvd/resource.h"
 #include "daemon/chvd/tap.h"
 #include "daemon/chvd/thread.h"
@@ -314,6 +315,9 @@ static int open_need(Opening *opening, const ChvResource *need, bool *ret_busy, 
                 return open_socket(opening, need, error);
         case CHV_RESOURCE_VHOST_USER:
                 return chvd_opener_connect(opening->opener, need, opening->cancellable, error);
+        case CHV_RESOURCE_PASST:
+                return chvd_passt_start(
+                                opening->resources->rights, need, opening->cancellable, error);
         default:
                 return chvd_opener_open(
                                 chvd_definition_is_anybodys(need) ? opening->own : opening->opener,
@@ -586,7 +590,9 @@ static void close_connection(gpointer data) {
 static gpointer connect_in_thread(gpointer data, GCancellable *cancellable, GError **error) {
         const Connecting *c = data;
         g_autoptr(ChvdOpener) opener = chvd_opener_new(c->rights);
-        int fd = chvd_opener_connect(opener, c->need, cancellable, error);
+        int fd = c->need->kind == CHV_RESOURCE_PASST
+                                 ? chvd_passt_start(c->rights, c->need, cancellable, error)
+                                 : chvd_opener_connect(opener, c->need, cancellable, error);
 
         return fd < 0 ? NULL : GINT_TO_POINTER(fd);
 }

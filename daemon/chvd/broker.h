@@ -63,7 +63,7 @@ bool chvd_broker_add_finish(
 /* In place of the latter, when there are no resources any more. */
 void chvd_broker_drop(GAsyncResult *result);
 
-/* Connects again to a socket that the definition needs, with the rights of `owner`. */
+/* Connects again to a socket that the definition needs, with the rights of `owner`, or starts passt again. */
 void chvd_broker_connect_async(
                 const ChvdContext *context,
                 ChvdDefinition *definition,

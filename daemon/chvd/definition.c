@@ -144,6 +144,23 @@ static bool check_given(const ChvdDefinition *definition, GError **error) {
         return true;
 }
 
+static bool session;
+
+void chvd_definition_set_session(void) {
+        session = true;
+}
+
+/* But for those that come with a descriptor. */
+static void prefer_passt(ChvConfig *config, GVariant *handles) {
+        for (size_t i = 0; i < config->n_net; i++) {
+                g_autofree char *name = g_strdup_printf("net/%s/0", config->net[i].pci.id);
+                gint32 handle;
+
+                if (!g_variant_lookup(handles, name, "h", &handle))
+                        chv_config_prefer_passt(config, i);
+        }
+}
+
 ChvdDefinition *chvd_definition_new(
                 const char *name,
                 GVariant *dict,
@@ -165,6 +182,8 @@ ChvdDefinition *chvd_definition_new(
         if (!definition->config)
                 return NULL;
         chv_config_complete(definition->config);
+        if (session)
+                prefer_passt(definition->config, handles);
         if (!chv_config_validate(definition->config, error))
                 return NULL;
         definition->dict = g_variant_ref_sink(chv_config_to_variant(definition->config));

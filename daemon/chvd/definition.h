@@ -21,6 +21,9 @@ typedef struct {
         char *lost; /* name of a descriptor that was given before the service was restarted; NULL: none */
 } ChvdDefinition;
 
+/* Networks that say nothing else are passt's from now on: there is nobody to make interfaces. */
+void chvd_definition_set_session(void);
+
 /* Checks all a client can get wrong: name, sizes, options, rules across options, and each descriptor against the option it serves. */
 ChvdDefinition *chvd_definition_new(
                 const char *name,

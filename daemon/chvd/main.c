@@ -24,6 +24,7 @@
 #include "daemon/chvd/cgroup.h"
 #include "daemon/chvd/conf.h"
 #include "daemon/chvd/context.h"
+#include "daemon/chvd/definition.h"
 #include "daemon/chvd/idle.h"
 #include "daemon/chvd/inbox.h"
 #include "daemon/chvd/log.h"
@@ -438,6 +439,8 @@ static bool set_up(Program *program, const ChvdArguments *arguments, GError **er
                 .objects = g_dbus_object_manager_server_new(CHVD_PATH),
                 .quota = chvd_quota_new(),
         };
+        if (arguments->session)
+                chvd_definition_set_session();
         /* The user of a session is one like any other, whatever the uid. */
         if (!arguments->session)
                 chvd_quota_exempt_root(program->context.quota);

@@ -56,6 +56,7 @@ static const char *wrong_type(ChvResourceKind kind, mode_t mode, dev_t device) {
                 return S_ISCHR(mode) && device == makedev(10, 200) ? NULL : "not a tap descriptor";
         case CHV_RESOURCE_SOCKET:
         case CHV_RESOURCE_VHOST_USER:
+        case CHV_RESOURCE_PASST:
                 return S_ISSOCK(mode) ? NULL : "not a socket";
         }
         return "of a kind this version does not know";
@@ -155,7 +156,8 @@ static bool check_tap(const ChvResource *resource, int fd, GError **error) {
 }
 
 static bool is_socket(const ChvResource *resource) {
-        return resource->kind == CHV_RESOURCE_SOCKET || resource->kind == CHV_RESOURCE_VHOST_USER;
+        return resource->kind == CHV_RESOURCE_SOCKET || resource->kind == CHV_RESOURCE_VHOST_USER ||
+               resource->kind == CHV_RESOURCE_PASST;
 }
 
 static bool check_socket(const ChvResource *resource, int fd, GError **error) {

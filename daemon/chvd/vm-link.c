@@ -2,8 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Connections that a running machine has lost: a device's back end has died, or was restarted. The socket is connected to again, with
- * the rights of the VM's owner as at the start, and the worker gets the new connection; until it has taken one, this is tried again,
+ * Connections that a running machine has lost: a device's back end has died, or was restarted. The socket is connected to again (or passt
+ * started again) with the rights of the VM's owner as at the start, and the worker gets the new connection; until it has taken one, this is tried again,
  * less and less often.
  *
  * That a connection is lost is the worker's word. It can only name one that its definition has, and its lies cost no more than a
@@ -102,12 +102,12 @@ static gboolean on_time(gpointer data) {
 
 static const ChvResource *find_need(const ChvdDefinition *definition, const char *id) {
         g_autofree char *disk = g_strdup_printf("disks/%s", id);
-        g_autofree char *net = g_strdup_printf("net/%s", id);
+        g_autofree char *net = g_strdup_printf("net/%s/0", id);
 
         for (unsigned i = 0; i < definition->needs->len; i++) {
                 const ChvResource *need = &g_array_index(definition->needs, ChvResource, i);
 
-                if (need->kind == CHV_RESOURCE_VHOST_USER &&
+                if ((need->kind == CHV_RESOURCE_VHOST_USER || need->kind == CHV_RESOURCE_PASST) &&
                     (g_str_equal(need->fd_name, disk) || g_str_equal(need->fd_name, net)))
                         return need;
         }
@@ -122,8 +122,8 @@ void chvd_vm_link_lost(ChvdVm *vm, GVariant *properties) {
         if (!g_variant_lookup(properties, "id", "&s", &id))
                 return;
         need = find_need(vm->definition, id);
-        if (!need || !need->path || vm->definition->lost ||
-            chvd_fd_set_get(vm->definition->given, need->fd_name) >= 0)
+        if (!need || (need->kind == CHV_RESOURCE_VHOST_USER && !need->path) ||
+            vm->definition->lost || chvd_fd_set_get(vm->definition->given, need->fd_name) >= 0)
                 return;
         if (!vm->links)
                 vm->links = g_ptr_array_new_with_free_func(link_forget);

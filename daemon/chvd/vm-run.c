@@ -258,7 +258,8 @@ on_event(gpointer data,
         if (g_str_equal(source, "vm") && !g_strv_contains(of_worker, event))
                 return;
         chvd_vm_forward_event(data, timestamp, source, event, properties);
-        if (g_str_equal(source, "vhost-user") && g_str_equal(event, "disconnected"))
+        if ((g_str_equal(source, "vhost-user") || g_str_equal(source, "passt")) &&
+            g_str_equal(event, "disconnected"))
                 chvd_vm_link_lost(data, properties);
 }
 

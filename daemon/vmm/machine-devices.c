@@ -17,8 +17,8 @@
 
 #define DEBUG_CODES_MAX 64
 
-static const char *
-fd_name(const Machine *machine, ChvResourceKind kind, const void *config, unsigned index) {
+const char *
+machine_fd_name(const Machine *machine, ChvResourceKind kind, const void *config, unsigned index) {
         for (guint i = 0; i < machine->resources->len; i++) {
                 const ChvResource *r = &g_array_index(machine->resources, ChvResource, i);
 
@@ -211,14 +211,14 @@ GVariant *machine_own_config(const Machine *machine, const MachineDevice *d) {
 }
 
 /* Takes vd; NULL passes the constructor's error on. section[i] is its configuration. */
-static bool
-add_virtio(Machine *machine,
-           struct virtio_dev *vd,
-           const ChvPciCommon *pci,
-           bool bar32,
-           const char *section,
-           size_t i,
-           GError **error) {
+bool machine_add_virtio(
+                Machine *machine,
+                struct virtio_dev *vd,
+                const ChvPciCommon *pci,
+                bool bar32,
+                const char *section,
+                size_t i,
+                GError **error) {
         struct virtio_pci_config config = {
                 .segment = machine->segments[pci->pci_segment],
                 .slot = pci->pci_device_id,
@@ -238,78 +238,6 @@ add_virtio(Machine *machine,
                                                           .section = section,
                                                           .index = i,
                                           });
-}
-
-static void on_connection(void *opaque, const char *id, bool connected, const char *why) {
-        Machine *machine = opaque;
-        GVariantDict dict;
-
-        g_variant_dict_init(&dict, NULL);
-        g_variant_dict_insert(&dict, "id", "s", id);
-        if (why)
-                g_variant_dict_insert(&dict, "message", "s", why);
-        events_post(machine->parts.events, "vhost-user", connected ? "connected" : "disconnected",
-                    g_variant_dict_end(&dict));
-}
-
-/* Keeps vd for machine_connect(). */
-static struct virtio_dev *remember(Machine *machine, const char *fd_name, struct virtio_dev *vd) {
-        MachineBackEnd b = { .fd_name = fd_name, .vd = vd };
-
-        if (vd)
-                g_array_append_val(machine->back_ends, b);
-        return vd;
-}
-
-static bool add_vhost_disk(Machine *machine, size_t index, GError **error) {
-        const ChvDiskConfig *disk = &machine->parts.config->disks[index];
-        const char *name = fd_name(machine, CHV_RESOURCE_VHOST_USER, disk, 0);
-        struct vhost_user_device_config config = {
-                .id = disk->pci.id,
-                .socket = fd_table_dup(machine->parts.fds, name, error),
-                .num_queues = disk->num_queues,
-                .queue_size = disk->queue_size,
-                .readonly = disk->readonly,
-                .hook = { machine->parts.io_thread_start, NULL },
-                .changed = on_connection,
-                .opaque = machine,
-        };
-
-        if (config.socket < 0)
-                return false;
-        return add_virtio(
-                        machine,
-                        remember(machine, name,
-                                 vhost_user_blk_new(machine->memory, &config, error)),
-                        &disk->pci, disk->pci.pci_segment == 0, "disks", index, error);
-}
-
-bool machine_connect(Machine *machine, const char *name, int fd, bool *ret_taken, GError **error) {
-        *ret_taken = false;
-        for (unsigned i = 0; i < machine->back_ends->len; i++) {
-                const MachineBackEnd *b = &g_array_index(machine->back_ends, MachineBackEnd, i);
-
-                if (!g_str_equal(b->fd_name, name))
-                        continue;
-                *ret_taken = !vhost_user_device_is_connected(b->vd);
-                if (*ret_taken)
-                        return vhost_user_device_connect(b->vd, fd, error);
-                (void) close(fd);
-                return true;
-        }
-        (void) close(fd);
-        g_set_error(error, CHV_ERROR, CHV_ERROR_NO_SUCH_DEVICE, "there is no connection '%s'",
-                    name);
-        return false;
-}
-
-void machine_tell_connections(Machine *machine) {
-        for (unsigned i = 0; i < machine->back_ends->len; i++) {
-                const MachineBackEnd *b = &g_array_index(machine->back_ends, MachineBackEnd, i);
-
-                if (!vhost_user_device_is_connected(b->vd))
-                        on_connection(machine, b->vd->id, false, "it was lost before");
-        }
 }
 
 static bool add_disk(Machine *machine, size_t index, GError **error) {
@@ -341,7 +269,7 @@ static bool add_disk(Machine *machine, size_t index, GError **error) {
         config.image = disk_open(disk, machine->parts.fds, &config.hook, error);
         if (!config.image)
                 return false;
-        return add_virtio(
+        return machine_add_virtio(
                         machine, virtio_blk_new(machine->memory, &config, error), &disk->pci,
                         disk->pci.pci_segment == 0, "disks", index, error);
 }
@@ -359,6 +287,7 @@ static bool parse_mac(const char *text, uint8_t mac[static 6]) {
 
 static bool add_net(Machine *machine, size_t index, GError **error) {
         const ChvNetConfig *net = &machine->parts.config->net[index];
+        bool passt = chv_net_is_passt(net);
         unsigned n_pairs = net->num_queues / 2;
         g_autofree int *fds = g_new(int, n_pairs);
         struct virtio_net_config config = {
@@ -374,6 +303,7 @@ static bool add_net(Machine *machine, size_t index, GError **error) {
                 .limits = machine_limits(&net->limiter),
                 .hook = { machine->parts.io_thread_start, NULL },
         };
+        struct virtio_dev *vd;
 
         if (!parse_mac(net->mac, config.mac)) {
                 g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG, "%s.mac: not a MAC address",
@@ -381,23 +311,25 @@ static bool add_net(Machine *machine, size_t index, GError **error) {
                 return false;
         }
         for (unsigned i = 0; i < n_pairs; i++) {
-                fds[i] =
-                                fd_table_dup(machine->parts.fds,
-                                             fd_name(machine, CHV_RESOURCE_TAP, net, i), error);
+                fds[i] = passt ? machine_open_stream(machine, net, error)
+                               : fd_table_dup(machine->parts.fds,
+                                              machine_fd_name(machine, CHV_RESOURCE_TAP, net, i),
+                                              error);
                 if (fds[i] < 0) {
                         while (i-- > 0)
                                 (void) close(fds[i]);
                         return false;
                 }
         }
-        return add_virtio(
-                        machine, virtio_net_new(machine->memory, &config, error), &net->pci,
-                        /* bar32= */ false, "net", index, error);
+        vd = (passt ? virtio_net_stream_new : virtio_net_new)(machine->memory, &config, error);
+        if (passt)
+                machine_join_stream(machine, net->pci.id, vd);
+        return machine_add_virtio(machine, vd, &net->pci, /* bar32= */ false, "net", index, error);
 }
 
 static bool add_rng(Machine *machine, GError **error) {
         const ChvRngConfig *rng = &machine->parts.config->rng;
-        const char *name = fd_name(machine, CHV_RESOURCE_RNG, rng, 0);
+        const char *name = machine_fd_name(machine, CHV_RESOURCE_RNG, rng, 0);
         int fd = -1;
 
         if (fd_table_get(machine->parts.fds, name) >= 0) {
@@ -405,7 +337,7 @@ static bool add_rng(Machine *machine, GError **error) {
                 if (fd < 0)
                         return false;
         }
-        return add_virtio(
+        return machine_add_virtio(
                         machine,
                         virtio_rng_new(machine->memory, rng->pci.id, fd, machine->io, error),
                         &rng->pci,
@@ -415,7 +347,7 @@ static bool add_rng(Machine *machine, GError **error) {
 static bool add_virtio_console(Machine *machine, GError **error) {
         const ChvPciCommon *pci = &machine->parts.config->console.pci;
 
-        return add_virtio(
+        return machine_add_virtio(
                         machine,
                         virtio_console_new(
                                         machine->memory, pci->id,
@@ -443,7 +375,8 @@ bool machine_add_devices(Machine *machine, GError **error) {
                 return false;
         machine_add_groups(machine);
         for (size_t i = 0; i < config->n_disks; i++)
-                if (!(config->disks[i].vhost_user ? add_vhost_disk : add_disk)(machine, i, error))
+                if (!(config->disks[i].vhost_user ? machine_add_vhost_disk
+                                                  : add_disk)(machine, i, error))
                         return false;
         for (size_t i = 0; i < config->n_net; i++)
                 if (!add_net(machine, i, error))

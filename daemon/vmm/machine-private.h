@@ -6,6 +6,7 @@
 #include "devices/acpi/acpi.h"
 #include "devices/iothread.h"
 #include "devices/legacy/legacy.h"
+#include "devices/net/stream.h"
 #include "devices/throttle.h"
 #include "devices/vhost/devices.h"
 #include "devices/virtio/devices.h"
@@ -23,10 +24,16 @@ typedef struct {
         size_t index;
 } MachineDevice;
 
-/* A device that another process serves. */
+/* A connection to a process that serves a device. */
 typedef struct {
+        Machine *machine;
         const char *fd_name; /* of its connection; borrowed from the resources */
-        struct virtio_dev *vd;
+        const char *id;      /* of the device; likewise */
+        const char *source;  /* of its events */
+        /* One of them: a device that is served, or what a device's frames go through. */
+        struct virtio_dev *served;
+        net_stream *stream;
+        struct virtio_dev *net; /* atomic: the stream's, when it is there */
 } MachineBackEnd;
 
 typedef struct {
@@ -51,7 +58,7 @@ struct Machine {
         size_t n_segments;
         struct throttle *groups; /* one for each of the configuration's rate_limit_groups */
         GArray *devices;         /* of MachineDevice, in order of creation */
-        GArray *back_ends;       /* of MachineBackEnd */
+        GPtrArray *back_ends;    /* of MachineBackEnd */
         struct device *ioapic, *ged;
         vcpus *vcpus;
 
@@ -76,6 +83,27 @@ struct virtio_dev *machine_find_virtio(const Machine *machine, const char *id);
 struct throttle_config machine_limits(const ChvRateLimiter *limiter);
 void machine_add_groups(Machine *machine);
 struct throttle *machine_group(const Machine *machine, const char *id);
+
+/* Name of the descriptor for a part of the configuration; "": there is none. */
+const char *
+machine_fd_name(const Machine *machine, ChvResourceKind kind, const void *config, unsigned index);
+/* Takes vd; NULL passes the constructor's error on. section[i] is its configuration. */
+bool machine_add_virtio(
+                Machine *machine,
+                struct virtio_dev *vd,
+                const ChvPciCommon *pci,
+                bool bar32,
+                const char *section,
+                size_t i,
+                GError **error);
+
+/* machine-connect.c: what other processes serve. */
+GPtrArray *machine_back_ends_new(void);
+void machine_end_streams(Machine *machine);
+bool machine_add_vhost_disk(Machine *machine, size_t index, GError **error);
+/* A port for the network; -1: error. Then its device, NULL if there is none. */
+int machine_open_stream(Machine *machine, const ChvNetConfig *net, GError **error);
+void machine_join_stream(Machine *machine, const char *id, struct virtio_dev *vd);
 
 /* machine-boot.c: tables, payload, first instruction. */
 bool machine_load(Machine *machine, GError **error);

@@ -202,8 +202,7 @@ static Machine *machine_build(const MachineParts *parts, GError **error) {
         machine->parts = *parts;
         machine->paused = true;
         machine->resources = chv_config_resources(parts->config);
-        machine->back_ends = g_array_new(
-                        /* zero_terminated= */ FALSE, /* clear= */ FALSE, sizeof(MachineBackEnd));
+        machine->back_ends = machine_back_ends_new();
         machine->devices = g_array_new(
                         /* zero_terminated= */ false, /* clear= */ true, sizeof(MachineDevice));
         if (!add_hypervisor(machine, error))
@@ -240,11 +239,12 @@ void machine_free(Machine *machine) {
         detach_console(machine->parts.serial);
         detach_console(machine->parts.console);
         detach_console(machine->parts.debug_console);
+        machine_end_streams(machine); /* they call into devices */
         for (guint i = machine->devices->len; i > 0; i--)
                 device_free(g_array_index(machine->devices, MachineDevice, i - 1).device);
         g_array_unref(machine->devices);
         g_free(machine->groups);
-        g_array_unref(machine->back_ends);
+        g_ptr_array_unref(machine->back_ends);
         for (size_t i = machine->n_segments; i > 0; i--)
                 pci_segment_free(machine->segments[i - 1]);
         g_free(machine->segments);

@@ -15,7 +15,7 @@
  *   chatty      an opened console gets a numbered line every few milliseconds, for as long as it is open
  *   wild-console   OpenConsole sends a file that is no stream
  *   huge-counters  GetCounters sends 8 MiB
- *   loses       Nmi makes it tell that _disk0, and a device that is not there, have lost their connections
+ *   loses       Nmi makes it tell that _disk0, _net0, and a device that is not there, have lost their connections
  *   picky       the first Connect is refused
  *   busy        GetCounters tells of more each time, and lies about the process
  *
@@ -487,6 +487,9 @@ static void tell_lost(const char *id) {
 
 static gboolean on_nmi(ChvVmm *object, GDBusMethodInvocation *invocation, gpointer data) {
         if (told("%s", "loses")) {
+                chv_vmm_emit_event(
+                                vmm, 1, "passt", "disconnected",
+                                g_variant_new_parsed("{'id': <'_net0'>}"));
                 tell_lost("_disk0");
                 tell_lost("_disk7");
                 chv_vmm_emit_event(

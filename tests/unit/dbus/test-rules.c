@@ -86,6 +86,27 @@ static void test_rules(void) {
         refuse(K "rate-limit-group id=g,ops_size=1,ops_refill_time=1 rate-limit-group "
                  "id=g,ops_size=1,ops_refill_time=1",
                "rate_limit_groups[1].id: 'g' is the name of a group already");
+        refuse(K "net backend=passt,tap=t0", "net[0].tap: not with backend=passt");
+        refuse(K "net backend=passt,bridge=b0", "net[0].bridge: not with backend=passt");
+        refuse(K "net backend=passt,ip=10.0.0.1,mask=255.0.0.0",
+               "net[0].ip: not with backend=passt");
+        refuse(K "net backend=passt,host_mac=02:00:00:00:00:01",
+               "net[0].host_mac: not with backend=passt");
+        refuse(K "cpus boot=2 net backend=passt,num_queues=4",
+               "net[0].num_queues: passt has one pair");
+        refuse(K "net forward=[tcp:80]", "net[0].forward: needs backend=passt");
+#define FORWARD(text)                                                                              \
+        refuse(K "net backend=passt,forward=[" text "]",                                           \
+               "net[0].forward: '" text "' is not PROTOCOL:[ADDRESS/]PORT[:PORT]")
+        FORWARD("icmp:80");
+        FORWARD("tcp:0:80");
+        FORWARD("tcp:65536");
+        FORWARD("tcp:80:80:80");
+        FORWARD("tcp:80:");
+        FORWARD("tcp:-t80");
+        FORWARD("tcp:80-90");
+        FORWARD("udp:x/53");
+        FORWARD("tcp:1.2.3.4/");
         refuse(K "memory shared=on disk vhost_user=on", "disks[0].vhost_socket: is missing");
         refuse(K "memory shared=on disk vhost_user=on,socket=s",
                "disks[0].vhost_socket: 's' is not an absolute path");
