@@ -331,18 +331,22 @@ static int free_now(struct qcow2 *q, const struct qcow2_freed *f) {
         return 0;
 }
 
-static int free_all(struct qcow2 *q, GArray *list) {
+/* The list is empty before its runs are freed: loading a table for that may flush, and come here again. */
+static int free_all(struct qcow2 *q, GArray **list) {
+        g_autoptr(GArray) now = *list;
         int r = 0;
 
-        for (guint i = 0; r == 0 && i < list->len; i++)
-                r = free_now(q, &g_array_index(list, struct qcow2_freed, i));
-        g_array_set_size(list, 0);
+        *list = g_array_new(FALSE, FALSE, sizeof(struct qcow2_freed));
+        for (guint i = 0; r == 0 && i < now->len; i++)
+                r = free_now(q, &g_array_index(now, struct qcow2_freed, i));
         return r;
 }
 
 int qcow2_free_pending(struct qcow2 *q) {
+        if (q->pending->len == 0)
+                return 0;
         if (!q->img.hold)
-                return free_all(q, q->pending);
+                return free_all(q, &q->pending);
         g_array_append_vals(q->held, q->pending->data, q->pending->len);
         g_array_set_size(q->pending, 0);
         return 0;
@@ -352,5 +356,5 @@ void qcow2_release_held(struct image *img) {
         struct qcow2 *q = to_qcow2(img);
 
         if (q->held->len > 0 && !q->corrupt && !q->broken)
-                (void) free_all(q, q->held);
+                (void) free_all(q, &q->held);
 }

@@ -10,7 +10,8 @@
 
 #include "devices/block/image/qcow2.h"
 
-#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SIZE (6ull * 1024 * 1024 + 1536)
@@ -37,6 +38,40 @@ static void write_file(const char *path, const void *data, uint64_t size) {
         g_assert_no_error(error);
 }
 
+/* Of each range that qemu-img tells of, and that is the top image's: we say the same. */
+static void compare_map(struct image *img, const char *path) {
+        g_autofree char *text = rig_qemu_img_output("map --output=json -f qcow2 %s", path);
+        g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+        unsigned compared = 0;
+
+        for (size_t i = 0; lines[i]; i++) {
+                bool data = strstr(lines[i], "\"data\": true");
+                const char *offset = strstr(lines[i], "\"offset\": ");
+                unsigned long long start, length;
+                unsigned depth;
+                const char *object = strchr(lines[i], '{');
+
+                if (!object || sscanf(object, "{ \"start\": %llu, \"length\": %llu, \"depth\": %u",
+                                      &start, &length, &depth) != 3)
+                        continue;
+                while (depth == 0 && start < img->size && length > 0) {
+                        struct image_extent x;
+
+                        length = MIN(length, img->size - start);
+                        g_assert_cmpint(image_map_chain(img, start, length, &x, NULL), ==, 0);
+                        g_assert_cmpint(x.kind, ==, data ? IMAGE_DATA : IMAGE_ZERO);
+                        if (data)
+                                g_assert_cmpuint(
+                                                x.at, ==,
+                                                strtoull(offset + 10, NULL, 10) + compared);
+                        start += x.len;
+                        length -= x.len;
+                        compared += (unsigned) x.len;
+                }
+                compared = 0;
+        }
+}
+
 /* Closes, lets qemu-img judge, and opens again. */
 static void judge(struct model *m, const char *path) {
         g_autofree char *raw = rig_path("model.raw");
@@ -46,6 +81,7 @@ static void judge(struct model *m, const char *path) {
         rig_qemu_img("check -q -f qcow2 %s", path);
         rig_qemu_img("compare -q -f qcow2 -F raw %s %s", path, raw);
         m->img = rig_open(path, false);
+        compare_map(m->img, path);
         rig_check(m->img, false);
 }
 
