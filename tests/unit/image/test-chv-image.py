@@ -370,6 +370,32 @@ def through_qemu():
         check(size >= 6 * MIB, f"{ours}: qemu-img reads {size} bytes")
 
 
+def every_pair():
+    """From each format to each that can be made."""
+    fill("a", 3 * MIB, 21)
+    for source in formats("create"):
+        good("convert", "-O", source, "a", f"a.{source}")
+        for target in formats("create"):
+            good("convert", "-f", source, "-O", target, f"a.{source}", f"{source}.{target}")
+            good("compare", "-F", target, "-f", "raw", "a", f"{source}.{target}")
+            qemu("compare", "-F", qemu_name(target), "-f", "raw", "a", f"{source}.{target}")
+
+
+def many_blocks():
+    """Tables that are more than a page, with what libraries do when there is much of it."""
+    with open("a", "wb") as f:
+        f.truncate(800 * MIB)
+        for n in range(400):
+            f.seek(n * 2 * MIB + n * 512)
+            f.write(b"x")
+    for name in formats("create"):
+        good("convert", "-O", name, "a", f"a.{name}")
+        check(run("check", "-f", name, f"a.{name}").returncode in (0, 63), name)
+        good("map", "-f", name, f"a.{name}")
+        good("info", f"a.{name}")
+        good("compare", "-f", "raw", "-F", name, "a", f"a.{name}")
+
+
 def maps():
     fill("a.raw", 4 * MIB, 8)
     for name in formats():
@@ -687,7 +713,7 @@ def chvctl():
 
 
 TESTS = [bad_lines, bad_files, bad_options, overwriting, in_use, removal, closed_streams, sandboxed, info, sizes, resizing, comparing,
-         progress, convert_into, sparse, through_qemu, maps, resizing_formats, vhdxs, chains, bad_chains, snapshots, packed, vmdks, large_vmdks,
+         progress, convert_into, sparse, through_qemu, every_pair, many_blocks, maps, resizing_formats, vhdxs, chains, bad_chains, snapshots, packed, vmdks, large_vmdks,
          bad_vmdks, streams, chvctl]
 
 
