@@ -100,6 +100,7 @@ typedef struct {
         ChvRateLimiter limiter;
         char *image_type;   /* "raw", "qcow2" …; "auto" or NULL: what its bytes say */
         bool backing_files; /* the image may name other files */
+        bool sparse;        /* true */
         bool vhost_user;
         char *vhost_socket;
 } ChvDiskConfig;

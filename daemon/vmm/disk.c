@@ -15,6 +15,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "dbus/error.h"
 #include "devices/block/mapped.h"
@@ -158,10 +160,27 @@ static const struct image_format *find_format(const ChvDiskConfig *disk, int fd,
         return file ? image_probe(file, error) : NULL;
 }
 
+/* All the space that a raw file will ever need, or none of the machine. A block device has it. */
+static bool preallocate(int fd, uint64_t size, GError **error) {
+        struct stat st;
+        int r;
+
+        if (fstat(fd, &st) < 0 || S_ISBLK(st.st_mode) || size == 0)
+                return true;
+        do
+                r = fallocate(fd, 0, 0, (off_t) size);
+        while (r < 0 && errno == EINTR);
+        return r == 0 || hv_error_errno(error, errno, "sparse=off: getting the file's space");
+}
+
 static struct disk_image *open_raw(const ChvDiskConfig *disk, int fd, GError **error) {
         struct disk_image *img = disk_image_open_raw(fd, disk->readonly, disk->direct, error);
 
-        if (img && !img->readonly && !explicit_format(disk->image_type))
+        if (!img || img->readonly)
+                return img;
+        if (!disk->sparse && !preallocate(fd, img->size, error))
+                return disk_image_free(img);
+        if (!explicit_format(disk->image_type))
                 disk_image_guard_raw(img);
         return img;
 }

@@ -201,7 +201,8 @@ static void begin_range(struct vblk_slot *s, enum block_op op) {
                 return;
         }
         req->op = op;
-        req->unmap = GUINT32_FROM_LE(range.flags) & VBLK_RANGE_UNMAP;
+        /* A driver may ask for it all the same; then it gets zeros. */
+        req->unmap = GUINT32_FROM_LE(range.flags) & VBLK_RANGE_UNMAP && !blk->no_discard;
         req->dsync = op == BLOCK_ZERO &&
                      !atomic_load_explicit(&blk->writeback, memory_order_relaxed);
         req->offset = GUINT64_FROM_LE(range.sector) * VBLK_SECTOR;

@@ -45,7 +45,7 @@ static void fill_space(const struct vblk *blk, struct vblk_space *space) {
                 .discard_sector_alignment = GUINT32_TO_LE(t->discard_align / VBLK_SECTOR),
                 .max_write_zeroes_sectors = GUINT32_TO_LE(VBLK_MAX_RANGE),
                 .max_write_zeroes_seg = GUINT32_TO_LE(1),
-                .write_zeroes_may_unmap = 1,
+                .write_zeroes_may_unmap = !blk->no_discard,
         };
 }
 
@@ -265,7 +265,9 @@ static uint64_t offered(const struct vblk *blk) {
         if (blk->image->readonly)
                 bits |= 1ull << VBLK_F_RO;
         else
-                bits |= 1ull << VBLK_F_DISCARD | 1ull << VBLK_F_WRITE_ZEROES;
+                bits |= 1ull << VBLK_F_WRITE_ZEROES;
+        if (!blk->image->readonly && !blk->no_discard)
+                bits |= 1ull << VBLK_F_DISCARD;
         if (blk->n_queues > 1)
                 bits |= 1ull << VBLK_F_MQ;
         return bits;
@@ -291,6 +293,7 @@ virtio_blk_new(const gmem *mem, const struct virtio_blk_config *config, GError *
         blk = g_new0(struct vblk, 1);
         blk->image = img;
         blk->seg_max = MIN((uint32_t) config->queue_size, (uint32_t) IOV_MAX) - 2;
+        blk->no_discard = config->no_discard;
         blk->io_error = config->io_error;
         blk->io_error_opaque = config->io_error_opaque;
         atomic_init(&blk->writeback, true);

@@ -58,6 +58,7 @@ struct vblk {
         struct disk_image *image;
         uint8_t serial[VBLK_ID_LEN];
         uint32_t seg_max;
+        bool no_discard;
         atomic_bool writeback; /* set by a vCPU thread, read by the queues' */
         void (*io_error)(void *opaque, const char *id, const char *operation, int errnum);
         void *io_error_opaque;

@@ -53,6 +53,7 @@ struct virtio_blk_config {
         const struct virtio_queue_affinity *affinity;
         size_t n_affinity;
         bool no_io_uring;
+        bool no_discard; /* the guest gives no space back */
         struct throttle_config limits;
         struct throttle *group; /* shared, in place of limits; outlives the device */
         struct io_thread_hook hook;

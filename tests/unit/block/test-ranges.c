@@ -31,7 +31,7 @@
 #define STATUS (RIG_DATA + 4096u)
 
 struct setup {
-        bool sync, readonly;
+        bool sync, readonly, no_discard;
         bool memory; /* a file that has to be written: tmpfs knows holes, but no FALLOC_FL_ZERO_RANGE */
 };
 
@@ -67,6 +67,7 @@ static int start(struct rig *r, const struct setup *s, uint64_t features) {
                 .num_queues = 1,
                 .queue_size = 64,
                 .no_io_uring = s->sync,
+                .no_discard = s->no_discard,
         };
 
         rig_init(r);
@@ -264,6 +265,32 @@ static void test_config(void) {
         rig_clear(&r);
 }
 
+/* Whoever has paid for all of the space keeps it, whatever the driver says. */
+static void test_no_discard(void) {
+        struct vblk_space space;
+        struct stat before, after;
+        struct rig r;
+        autofd fd = start(&r, &(struct setup){ .no_discard = true }, FEATURE(WRITE_ZEROES));
+        uint8_t byte = 1;
+
+        g_assert_false(r.vd->device_features & FEATURE(DISCARD));
+        g_assert_true(r.vd->device_features & FEATURE(WRITE_ZEROES));
+        r.vd->ops->config_read(r.vd, 0, &space, sizeof(space));
+        g_assert_cmpuint(space.write_zeroes_may_unmap, ==, 0);
+        g_assert_cmpint(fsync(fd), ==, 0);
+        g_assert_cmpint(fstat(fd, &before), ==, 0);
+        g_assert_cmpuint(send(&r, VBLK_T_DISCARD, 0, SECTORS, 0, 16), ==, VBLK_S_UNSUPP);
+        g_assert_cmpuint(
+                        send(&r, VBLK_T_WRITE_ZEROES, 0, SECTORS, VBLK_RANGE_UNMAP, 16), ==,
+                        VBLK_S_OK);
+        g_assert_cmpint(fsync(fd), ==, 0);
+        g_assert_cmpint(fstat(fd, &after), ==, 0);
+        g_assert_cmpint(after.st_blocks, >=, before.st_blocks);
+        g_assert_cmpint(pread(fd, &byte, 1, 4097), ==, 1);
+        g_assert_cmpuint(byte, ==, 0);
+        rig_clear(&r);
+}
+
 static void add(const char *name, void (*test)(gconstpointer data)) {
         for (size_t i = 0; i < G_N_ELEMENTS(setups); i++) {
                 g_autofree char *path = g_strdup_printf(
@@ -279,6 +306,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/ranges/not-negotiated", test_not_negotiated);
         g_test_add_func("/ranges/readonly", test_readonly);
         g_test_add_func("/ranges/config", test_config);
+        g_test_add_func("/ranges/no-discard", test_no_discard);
         add("refused", test_refused);
         add("zeros", test_zeros);
         add("space", test_space);

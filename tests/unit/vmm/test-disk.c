@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "dbus/fd.h"
@@ -238,11 +239,35 @@ static void test_guard(void) {
         signatures(automatic, image_of("vhd", NULL), 0, DISK);
 }
 
+static uint64_t blocks_of(int fd) {
+        struct stat st;
+
+        g_assert_cmpint(fstat(fd, &st), ==, 0);
+        return (uint64_t) st.st_blocks * 512;
+}
+
+/* A raw file has its space before there is a machine, and no more than that. */
+static void test_sparse(void) {
+        for (int sparse = 0; sparse < 2; sparse++)
+                for (int readonly = 0; readonly < 2; readonly++) {
+                        ChvDiskConfig disk = { .sparse = sparse, .readonly = readonly };
+                        int fd = memory(DISK), passed = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                        g_autoptr(GError) error = NULL;
+                        struct disk_image *img = try_open(&disk, &passed, 1, &error);
+
+                        g_assert_no_error(error);
+                        g_assert_cmpuint(blocks_of(fd), ==, sparse || readonly ? 0 : DISK);
+                        disk_image_free(img);
+                        (void) close(fd);
+                }
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/disk/types", test_types);
         g_test_add_func("/disk/references", test_references);
         g_test_add_func("/disk/guessed-names-nothing", test_guessed_names_nothing);
         g_test_add_func("/disk/guard", test_guard);
+        g_test_add_func("/disk/sparse", test_sparse);
         return g_test_run();
 }
