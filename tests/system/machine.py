@@ -121,10 +121,12 @@ class Output:
 class Machine:
     """One running machine, to be used with `with`; `state` is the directory of its saved state."""
 
-    def __init__(self, parts, state, tree=TREE, restore=True, out=None, err=None):
+    def __init__(self, parts, state, tree=TREE, restore=True, out=None, err=None, adapt=None):
         self.state, self.tree, self.restore = state, tree, restore
         self.dir = Path(tempfile.mkdtemp(prefix='chv-l1-'))
         argv = qemu_line(parts, state / 'ram', 'off' if restore else 'on', tree, self.dir, restore)
+        if adapt:
+            argv = adapt(argv)
         env = {**os.environ, 'QEMU_MODULE_DIR': f"{parts['qemu']}/usr/lib/x86_64-linux-gnu/qemu"}
         env.setdefault('TMPDIR', '/var/tmp')
         self.log = open(self.dir / 'qemu.log', 'wb')
