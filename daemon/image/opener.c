@@ -208,16 +208,24 @@ static bool is_trusted(const Opener *opener, unsigned n) {
                                                       : OPTION_SECOND_FORMAT);
 }
 
+/* The name of the image that needs the file: for what shows through it, the one above; for a part of it, the one in that place. */
+static const char *asking(const Opener *opener, const struct wire_request *request) {
+        bool above = request->role == IMAGE_ROLE_BACKING;
+
+        if (request->depth > IMAGE_DEPTH_MAX || (above && request->depth == 0))
+                return NULL;
+        return opener->named[request->index].paths[request->depth - above];
+}
+
 static int open_for(Opener *opener, const struct wire_request *request, GError **error) {
         Named *named = &opener->named[request->index];
         bool writable = !request->readonly && request->role != IMAGE_ROLE_BACKING;
-        const char *above = named->paths[request->depth - 1];
-        g_autofree char *folder = g_path_get_dirname(above), *path = NULL;
+        g_autofree char *folder = g_path_get_dirname(asking(opener, request)), *path = NULL;
         autofd fd = -1;
 
         path = g_path_is_absolute(request->name) ? g_strdup(request->name)
                                                  : g_build_filename(folder, request->name, NULL);
-        if (writable && (named->use == USE_READ || request->depth > 1)) {
+        if (writable && (named->use == USE_READ || request->depth > 0)) {
                 (void) refuse(error, path, "is not to be written");
                 return -1;
         }
@@ -232,11 +240,9 @@ static int open_for(Opener *opener, const struct wire_request *request, GError *
 }
 
 static int answer_request(Opener *opener, const struct wire_request *request, GError **error) {
-        if (request->index >= opener->n_named || request->depth < 1 ||
-            request->depth > IMAGE_DEPTH_MAX || request->role >= IMAGE_ROLE_MAX ||
+        if (request->index >= opener->n_named || request->role >= IMAGE_ROLE_MAX ||
             !memchr(request->name, 0, sizeof(request->name)) || !request->name[0] ||
-            !opener->named[request->index].paths[request->depth - 1] ||
-            ++opener->n_requests > REQUESTS_MAX) {
+            !asking(opener, request) || ++opener->n_requests > REQUESTS_MAX) {
                 g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "no such file can be asked for");
                 return -1;
         }

@@ -13,7 +13,7 @@
 
 struct wire_request {
         uint8_t index; /* of the file on the command line whose chain it is */
-        uint8_t depth; /* images above the one that is asked for, at least 1 */
+        uint8_t depth; /* images above the one that is asked for, or that it is a part of */
         uint8_t role;  /* enum image_role */
         uint8_t readonly;
         char name[WIRE_NAME_MAX]; /* NUL-terminated */

@@ -127,7 +127,7 @@ open_part(struct part *part,
         }
         part->file = how->resolver->open(
                         how->resolver->opaque, IMAGE_ROLE_EXTENT, line->name, /* format= */ "raw",
-                        how->depth + 1, readonly, error);
+                        how->depth, readonly, error);
         if (!part->file) {
                 g_prefix_error(error, "extent '%s': ", line->name);
                 return false;

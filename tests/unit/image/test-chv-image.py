@@ -499,6 +499,30 @@ def chains():
         good("compare", "-f", "qcow2", "top", "new")
 
 
+def data_files():
+    """Images whose bytes are in another file, which is written too."""
+    os.mkdir("folder")
+    fill("plain", 2 * MIB, 22)
+    qemu("create", "-f", "qcow2", "-o", "data_file=bytes,data_file_raw=on", "a", "2M")
+    bad("info", "a", text="its format was only recognised")
+    check(told("info", "--json", "-f", "qcow2", "a")["virtual-size"] == 2 * MIB, "info")
+    good("convert", "-n", "-f", "raw", "-O", "qcow2", "plain", "a")
+    check(open("bytes", "rb").read() == open("plain", "rb").read(), "what was written")
+    qemu("compare", "-f", "qcow2", "-F", "raw", "a", "plain")
+    with locked("bytes", fcntl.F_RDLCK):
+        good("compare", "-f", "qcow2", "a", "plain")
+        bad("convert", "-n", "-f", "raw", "-O", "qcow2", "plain", "a", text="is in use")
+    # One that shows through another: its bytes lie beside it, and are only read.
+    os.rename("a", "folder/a")
+    os.rename("bytes", "folder/bytes")
+    qemu("create", "-f", "qcow2", "-b", "folder/a", "-F", "qcow2", "top", "2M")
+    good("compare", "-f", "qcow2", "top", "plain")
+    good("resize", "-f", "qcow2", "top", "+1M")
+    os.unlink("folder/bytes")
+    os.mkfifo("folder/bytes")
+    bad("map", "-f", "qcow2", "top", text="neither a regular file nor a block device")
+
+
 def bad_chains():
     os.mkfifo("fifo")
     fill("base", MIB, 17)
@@ -713,7 +737,7 @@ def chvctl():
 
 
 TESTS = [bad_lines, bad_files, bad_options, overwriting, in_use, removal, closed_streams, sandboxed, info, sizes, resizing, comparing,
-         progress, convert_into, sparse, through_qemu, every_pair, many_blocks, maps, resizing_formats, vhdxs, chains, bad_chains, snapshots, packed, vmdks, large_vmdks,
+         progress, convert_into, sparse, through_qemu, every_pair, many_blocks, maps, resizing_formats, vhdxs, chains, data_files, bad_chains, snapshots, packed, vmdks, large_vmdks,
          bad_vmdks, streams, chvctl]
 
 
