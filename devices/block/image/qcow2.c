@@ -29,8 +29,7 @@ static void set_geometry(struct qcow2 *q) {
         q->unit = q->extended ? q->cluster / 32 : q->cluster;
         q->refcount_order = h->refcount_order;
         q->block_bits = h->cluster_bits + 3 - h->refcount_order;
-        q->refcount_max = h->refcount_order == 6 ? INT64_MAX
-                                                 : (1ull << (1u << h->refcount_order)) - 1;
+        q->refcount_max = UINT64_MAX >> (64 - (1u << h->refcount_order));
         q->external = h->incompatible & QCOW2_INCOMPAT_DATA_FILE;
         q->raw_external = h->autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
         q->end = (q->img.file->size + q->cluster - 1) & ~((uint64_t) q->cluster - 1);
