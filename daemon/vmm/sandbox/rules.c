@@ -84,7 +84,8 @@ static const SandboxRule calls[] = {
         OLD(brk, IN_MAIN),                               /* libc: malloc on the main thread */
         MASKED(mmap, IN_ALL, 2, PROT_EXEC, 0),           /* libc: malloc, stacks; main: guest memory, vCPUs, rings */
         MASKED(mprotect, IN_ALL, 2, PROT_EXEC, 0),       /* libc: malloc, stacks */
-        RARE(mremap, IN_MAIN),                           /* libc: realloc() of large blocks */
+        RARE(brk, IN_IO),                                /* likewise: an image's tables, which the main thread has allocated */
+        RARE(mremap, IN_IO),                             /* libc: realloc() of large blocks */
         RARE(restart_syscall, IN_ALL),                   /* the kernel: a wait that a stop has interrupted */
         RARE(clock_gettime, IN_ALL),                     /* where the vDSO cannot tell: a host without a usable TSC */
         RARE(gettimeofday, IN_ALL),                      /* likewise */

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #define EPOCH 946684800ll /* 2000-01-01 */
@@ -77,8 +78,7 @@ void vhd_footer_fill(struct vhd_footer *f, enum vhd_type type, uint64_t size) {
         /* Whose images others take to have the size that is written in them. */
         memcpy(f->creator, "win ", sizeof(f->creator));
         memcpy(f->creator_os, "Wi2k", sizeof(f->creator_os));
-        for (size_t i = 0; i < sizeof(f->id); i++)
-                f->id[i] = (uint8_t) g_random_int_range(0, 256);
+        (void) !getrandom(f->id, sizeof(f->id), 0);
         set_geometry(f, size);
 }
 

@@ -12,6 +12,7 @@
 #include "hypervisor/error.h"
 
 #include <errno.h>
+#include <sys/random.h>
 
 #define REGIONS_MAX 2047u
 #define ITEMS_MAX 2047u
@@ -58,8 +59,8 @@ bool vhdx_refuse(GError **error, const char *format, ...) {
 struct vhdx_guid vhdx_guid_random(void) {
         struct vhdx_guid guid;
 
-        for (unsigned i = 0; i < sizeof(guid.bytes); i += 4)
-                vhdx_put32(guid.bytes + i, g_random_int());
+        /* GLib's would look for files and parents, which a worker's threads may not. So few bytes are always had. */
+        (void) !getrandom(guid.bytes, sizeof(guid.bytes), 0);
         guid.bytes[7] = (uint8_t) ((guid.bytes[7] & 0x0f) | 0x40);
         guid.bytes[8] = (uint8_t) ((guid.bytes[8] & 0x3f) | 0x80);
         return guid;
