@@ -425,7 +425,7 @@ static int vhd_flush(struct image *img) {
                 r = image_file_sync(img->file);
         if (r < 0)
                 return r;
-        memset(v->dirty, 0, parts / 8 + 1);
+        memset(v->dirty, 0, v->entries / VHD_ENTRIES_PER_SECTOR / 8 + 1);
         img->unflushed = false;
         return 0;
 }
