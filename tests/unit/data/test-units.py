@@ -16,11 +16,12 @@ import sys
 import tempfile
 
 # Tenths, as `systemd-analyze security` shows it.
-LIMITS = {"chvd.service": 25, "chv-web1.service": 10, "chvd-open-1-1.service": 31}
+LIMITS = {"chvd.service": 25, "chv-web1.service": 10, "chvd-open-1-1.service": 31, "chvd-passt-1-1.service": 31}
 
 # What is read for which transient unit, and what chvd sets of that one at run time, beside the program.
 TRANSIENT = {
     "10-worker.conf": ("chv-.service.d", "chv-web1.service", "Type=forking\n"),
+    "50-passt.conf": ("chvd-passt-.service.d", "chvd-passt-1-1.service", "User=daemon\n"),
     "50-opener.conf": ("chvd-open-.service.d", "chvd-open-1-1.service", "Type=exec\nUser=daemon\n"),
 }
 
