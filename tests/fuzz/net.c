@@ -3,7 +3,7 @@
 
 /*
  * The virtio network device with receive, transmit and control queue as the input has them, and frames that wait to be received. The
- * first byte is the driver's choice (mergeable buffers, event index, indirect tables), the second how many frames of which size there
+ * first byte is the driver's choice (mergeable buffers, event index, indirect tables, filters), the second how many frames of which size there
  * are, the rest rings and buffers as they lie in guest memory. Sockets stand for the tap.
  */
 
@@ -93,6 +93,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 features |= 1ull << VNET_F_GUEST_CSUM | 1ull << VNET_F_GUEST_TSO4;
         if (choice & 4)
                 features |= 1ull << VNET_F_MQ;
+        if (choice & 64)
+                features |= 1ull << VNET_F_CTRL_RX | 1ull << VNET_F_CTRL_RX_EXTRA |
+                            1ull << VNET_F_CTRL_VLAN | 1ull << VNET_F_CTRL_MAC_ADDR |
+                            1ull << VNET_F_GUEST_ANNOUNCE;
+        ((struct vnet *) rig.vd)->mac_filter = choice & 128;
         rig.event_idx = choice >> 3 & 1;
         rig_start(&rig, features);
         g_assert_true(rig.vd->ops->pause(rig.vd, &error));
