@@ -23,6 +23,7 @@
 #define MAX_SLOTS 1024u
 #define MAX_ROUNDS 16
 #define QUIESCE_LIMIT_MS 30000
+#define LIMITED (-1) /* beside the conditions of virtq.h */
 
 uint64_t vblk_now(void) {
         struct timespec ts;
@@ -67,7 +68,7 @@ static bool have_slot(const struct vblk_queue *bq) {
 }
 
 /* Takes chains until there are no more, no more slots, or a ringful: what is answered at once gives its slot back, so slots alone
- * bound nothing. VIRTQ_E_EMPTY, VIRTQ_E_BROKEN, or 0: there may be more. */
+ * bound nothing. VIRTQ_E_EMPTY, VIRTQ_E_BROKEN, LIMITED, or 0: there may be more. */
 static int take_chains(struct vblk_queue *bq) {
         const char *why = "a bad descriptor chain in a block queue";
 
@@ -75,6 +76,11 @@ static int take_chains(struct vblk_queue *bq) {
                 struct vblk_slot *s = slot_take(bq);
                 int r = virtq_pop(bq->q, &s->chain);
 
+                if (r == 0 && vblk_queue_must_wait(bq, &s->chain)) {
+                        virtq_unpop(bq->q);
+                        vblk_slot_give_back(bq, s);
+                        return LIMITED;
+                }
                 if (r == 0 && vblk_request_begin(s, &why))
                         continue;
                 vblk_slot_give_back(bq, s);
@@ -99,6 +105,8 @@ static void serve(struct vblk_queue *bq) {
         int rounds, r = 0;
 
         bq->starved = false;
+        if (bq->limited)
+                return;
         bq->now = vblk_now();
         virtq_disable_notify(q);
         for (rounds = 0; rounds < MAX_ROUNDS; rounds++) {
@@ -107,7 +115,7 @@ static void serve(struct vblk_queue *bq) {
                 collect(bq);
                 if (r == VIRTQ_E_BROKEN)
                         return;
-                if (r == VIRTQ_E_EMPTY && !virtq_enable_notify(q))
+                if (r == LIMITED || (r == VIRTQ_E_EMPTY && !virtq_enable_notify(q)))
                         break;
                 if (r == 0 && !have_slot(bq)) {
                         bq->starved = true;
@@ -118,6 +126,16 @@ static void serve(struct vblk_queue *bq) {
         virtio_queue_flush(&bq->blk->vd, q);
         if (rounds == MAX_ROUNDS)
                 virtio_queue_kick(q);
+}
+
+void vblk_queue_retry(struct vblk_queue *bq) {
+        bq->limited = false;
+        if (!bq->dropping)
+                serve(bq);
+}
+
+static void on_timer(void *opaque) {
+        vblk_queue_retry(opaque);
 }
 
 static void on_kick(struct io_watch *w, uint32_t events) {
@@ -185,6 +203,11 @@ static int start_here(void *opaque) {
         r = watch(bq);
         if (r < 0)
                 return r;
+        r = vblk_queue_start_timer(bq);
+        if (r < 0) {
+                unwatch(bq);
+                return r;
+        }
         bq->serving = true;
         /* Chains that came before the watch, or whose kick was consumed before a pause. */
         serve(bq);
@@ -197,6 +220,7 @@ static int stop_here(void *opaque) {
         if (!bq->serving)
                 return 0;
         unwatch(bq);
+        vblk_queue_stop_timer(bq);
         bq->dropping = true;
         bq->serving = false;
         return engine_drain(bq->engine, /* timeout_ms= */ -1);
@@ -215,6 +239,7 @@ static int quiesce_here(void *opaque) {
         if (r < 0)
                 return r;
         unwatch(bq);
+        vblk_queue_stop_timer(bq);
         bq->serving = false;
         return 0;
 }
@@ -270,6 +295,13 @@ bool vblk_queue_init(
                 GError **error) {
         bq->blk = blk;
         bq->q = &blk->vd.queues[index];
+        io_timer_init(&bq->timer, on_timer, bq);
+        if (throttle_limits(blk->throttle)) {
+                int r = io_timer_open(&bq->timer);
+
+                if (r < 0)
+                        return hv_error_errno(error, -r, "creating a timer for %s", config->id);
+        }
         bq->n_slots = MIN(config->queue_size, MAX_SLOTS);
         /* Room for seg_max, header and status, and never more than one system call takes. */
         bq->max_iov = MIN((unsigned) config->queue_size, (unsigned) IOV_MAX);
@@ -293,6 +325,9 @@ void vblk_queue_release(struct vblk_queue *bq) {
         if (bq->thread)
                 vblk_queue_stop(bq);
         bq->thread = iothread_free(bq->thread);
+        /* Queues behind one that could not be made have none. */
+        if (bq->timer.expired)
+                io_timer_close(&bq->timer);
         bq->engine = engine_free(bq->engine);
         g_clear_pointer(&bq->iovs, g_free);
         g_clear_pointer(&bq->slots, g_free);

@@ -225,6 +225,10 @@ static void blk_free(struct virtio_dev *vd) {
         g_free(blk);
 }
 
+static int blk_set_throttle(struct virtio_dev *vd, const struct throttle_config *config) {
+        return vblk_set_throttle((struct vblk *) vd, config);
+}
+
 static const struct virtio_dev_ops blk_ops = {
         .negotiated = blk_negotiated,
         .config_read = blk_config_read,
@@ -235,6 +239,7 @@ static const struct virtio_dev_ops blk_ops = {
         .resume = blk_resume,
         .save = blk_save,
         .restore = blk_restore,
+        .set_throttle = blk_set_throttle,
         .counters = blk_counters,
         .free = blk_free,
 };
@@ -303,6 +308,9 @@ virtio_blk_new(const gmem *mem, const struct virtio_blk_config *config, GError *
                         config->num_queues, config->queue_size);
         blk->vd.config_len = sizeof(struct vblk_space);
         blk->n_queues = config->num_queues;
+        /* With one queue nobody competes. */
+        throttle_init(&blk->limits, blk->n_queues > 1, &config->limits);
+        blk->throttle = config->group ?: &blk->limits;
         blk->queues = g_new0(struct vblk_queue, blk->n_queues);
         blk->vd.device_features = offered(blk);
         for (unsigned i = 0; i < blk->n_queues; i++)

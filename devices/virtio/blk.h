@@ -3,6 +3,7 @@
 #pragma once
 
 #include "devices/block/disk-image.h"
+#include "devices/io-timer.h"
 #include "devices/virtio/blk-wire.h"
 #include "devices/virtio/devices.h"
 
@@ -42,7 +43,9 @@ struct vblk_queue {
         bool serving;
         bool dropping; /* requests that end are not returned to the guest */
         bool starved;  /* chains wait for a slot; notifications are off */
-        uint64_t now;  /* ns, of the current batch */
+        bool limited;  /* a chain waits for the timer; the same */
+        struct io_timer timer;
+        uint64_t now; /* ns, of the current batch */
         uint64_t last_error_report;
 
         /* One slot a queue entry, up to a limit; used from the front, so that idle ones cost no memory. */
@@ -62,6 +65,7 @@ struct vblk {
         atomic_bool writeback; /* set by a vCPU thread, read by the queues' */
         void (*io_error)(void *opaque, const char *id, const char *operation, int errnum);
         void *io_error_opaque;
+        struct throttle limits, *throttle; /* its own; the one in force, which may be a group's */
         unsigned n_queues;
         struct vblk_queue *queues;
 };
@@ -90,3 +94,14 @@ void vblk_queue_stop(struct vblk_queue *bq);
 int vblk_queue_quiesce(struct vblk_queue *bq);
 
 uint64_t vblk_now(void);
+
+/* On the queue's thread: the timer has expired, or the limits are others. */
+void vblk_queue_retry(struct vblk_queue *bq);
+
+/* blk-limits.c; on the queue's thread. Whether the chain that was just popped has to go back; if so the timer is set. */
+bool vblk_queue_must_wait(struct vblk_queue *bq, const struct virtq_chain *chain);
+int vblk_queue_start_timer(struct vblk_queue *bq);
+void vblk_queue_stop_timer(struct vblk_queue *bq);
+
+/* As virtio_dev_ops.set_throttle. */
+int vblk_set_throttle(struct vblk *blk, const struct throttle_config *config);
