@@ -107,17 +107,24 @@ static void undo(const Orphan *orphan) {
                                 run->resources));
 }
 
-/* There is no process any more. */
-static void over(Orphan *orphan) {
+/* There is no process any more. why: what is known of that; NULL: nothing. */
+static void over(Orphan *orphan, const GError *why) {
         const ChvdRun *run = orphan->run;
+        g_autofree char *reason =
+                        g_strdup_printf("its worker died while the service was away%s%s",
+                                        why ? ": " : "", why ? why->message : "");
 
         if (run->phase == CHVD_RUN_STOPPING)
                 set_end(orphan, run->end, run->reason);
+        else if (g_error_matches(why, CHV_ERROR, CHV_ERROR_CANCELLED) &&
+                 run->phase == CHVD_RUN_RUNNING)
+                set_end(orphan, CHV_VM_STATE_SHUTDOWN,
+                        "its unit was stopped while the service was away");
         else if (run->phase == CHVD_RUN_STARTING)
                 set_end(orphan, run->before,
                         "its start was interrupted: the service was restarted");
         else
-                set_end(orphan, CHV_VM_STATE_FAILED, "its worker died while the service was away");
+                set_end(orphan, CHV_VM_STATE_FAILED, reason);
         undo(orphan);
         chvd_runtime_remove(orphan->adoption->context->runtime_dir, orphan->name);
         settle(orphan,
@@ -128,11 +135,14 @@ static void on_exited(gpointer data, const ChvdExit *exit) {
         Orphan *orphan = data;
 
         g_clear_pointer(&orphan->worker, chvd_worker_free);
-        over(orphan);
+        over(orphan, /* why= */ NULL);
 }
 
 static void on_failed(gpointer data, const GError *error) {
-        on_exited(data, /* exit= */ NULL);
+        Orphan *orphan = data;
+
+        g_clear_pointer(&orphan->worker, chvd_worker_free);
+        over(orphan, error);
 }
 
 static gboolean on_time(gpointer data) {
@@ -146,7 +156,7 @@ static gboolean on_time(gpointer data) {
                           "itself",
                           orphan->name);
                 g_clear_pointer(&orphan->worker, chvd_worker_abandon);
-                over(orphan);
+                over(orphan, /* why= */ NULL);
                 return G_SOURCE_REMOVE;
         }
         if (!orphan->killed) {

@@ -211,6 +211,9 @@ static void examine(Unit *unit, Status *status) {
                 if (!ended && status->main_pid > 0)
                         return set_running(unit, status);
                 let_go(unit, same);
+                if (unit->phase == ADOPTING && same &&
+                    g_str_equal(status->active_state, "inactive"))
+                        return fail(unit, CHV_ERROR_CANCELLED, "it was stopped");
                 return fail(unit, CHV_ERROR_WORKER_DIED, why);
         }
         /* Of a process that has gone, the end of the unit is to be told yet, by a signal. */
@@ -299,10 +302,10 @@ static gboolean on_retry(gpointer data) {
         return G_SOURCE_REMOVE;
 }
 
-static bool is_left_over(const GError *error) {
-        g_autofree char *name = g_dbus_error_get_remote_error(error);
+static bool is(const GError *error, const char *name) {
+        g_autofree char *remote = g_dbus_error_get_remote_error(error);
 
-        return g_strcmp0(name, "org.freedesktop.systemd1.UnitExists") == 0;
+        return g_strcmp0(remote, name) == 0;
 }
 
 static void look_at_job(Unit *unit) {
@@ -327,7 +330,7 @@ static void on_start_reply(GObject *source, GAsyncResult *result, gpointer data)
                 g_variant_get(reply, "(o)", &unit->job);
                 return look_at_job(unit);
         }
-        if (is_left_over(error) && unit->tries < MAX_TRIES) {
+        if (is(error, "org.freedesktop.systemd1.UnitExists") && unit->tries < MAX_TRIES) {
                 send_kill(unit);
                 let_go(unit, /* ours= */ true);
                 unit->retry = g_timeout_add(RETRY_MS, on_retry, unit);
@@ -494,6 +497,7 @@ static void start(ChvdProcess *process, const ChvdContext *context, const ChvdPr
 
 static void on_adopted(GObject *source, GAsyncResult *result, gpointer data) {
         Unit *unit = data;
+        ChvError why = CHV_ERROR_CANCELLED; /* systemd forgets a unit that ended well, and no other */
         g_autoptr(GError) error = NULL;
         g_autoptr(GVariant) reply =
                         g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, &error);
@@ -502,8 +506,10 @@ static void on_adopted(GObject *source, GAsyncResult *result, gpointer data) {
                 return;
         if (reply)
                 return ask(unit);
+        if (!is(error, "org.freedesktop.systemd1.NoSuchUnit") || !unit->invocation[0])
+                why = CHV_ERROR_WORKER_DIED;
         g_dbus_error_strip_remote_error(error);
-        fail(unit, CHV_ERROR_WORKER_DIED, error->message);
+        fail(unit, why, why == CHV_ERROR_CANCELLED ? "it was stopped" : error->message);
 }
 
 static void adopt(ChvdProcess *process, const ChvdContext *context, const char *handle) {

@@ -42,7 +42,8 @@ ChvdProcess *chvd_process_start(
                 const ChvdProcessOps *ops,
                 gpointer data);
 
-/* A process that another chvd started, by what chvd_process_handle() said there; started() is told as above (an error: it has gone). */
+/* A process that another chvd started, by what chvd_process_handle() said there; started() is told as above (an error: it has gone; in
+ * CHV_ERROR_CANCELLED: it ended well). */
 ChvdProcess *chvd_process_adopt(
                 const ChvdContext *context,
                 const char *handle,

@@ -387,13 +387,15 @@ static void test_ends(void) {
 static void test_adopt(void) {
         static const struct {
                 const char *handle, *refusal, *state;
-                bool there;
+                bool there, stopped;
         } cases[] = {
                 { "unit " UNIT " ab", NULL, "active", true },
                 { "unit " UNIT " ab", NULL, "deactivating", true },
                 { "unit " UNIT " ab", NULL, "failed", false },
+                { "unit " UNIT " ab", NULL, "inactive", false, true },
+                { "unit " UNIT " ac", NULL, "inactive", false },
                 { "unit " UNIT " ac", NULL, "active", false }, /* another of that name */
-                { "unit " UNIT " ab", "no such unit", "active", false },
+                { "unit " UNIT " ab", "no such unit", "active", false, true },
                 { "unit " UNIT, "no such unit", "active", false },
                 { "unit ", "no such unit", "active", false },
                 { "units " UNIT " ab", NULL, "active", false },
@@ -410,8 +412,11 @@ static void test_adopt(void) {
                 while (rig->started == 0)
                         g_main_context_iteration(NULL, true);
                 g_assert_cmpint(rig->error == NULL, ==, cases[i].there);
-                if (!cases[i].there)
+                if (!cases[i].there) {
+                        g_assert_cmpint(rig->error->code == CHV_ERROR_CANCELLED, ==,
+                                        cases[i].stopped);
                         continue;
+                }
                 g_assert_cmpint(chvd_process_pid(rig->process), ==, getpid());
                 g_assert_cmpstr(chvd_process_handle(rig->process), ==, cases[i].handle);
                 end(rig, "failed", CLD_KILLED, SIGKILL);

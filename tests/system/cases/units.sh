@@ -64,3 +64,21 @@ systemctl stop chv-vm
 await_state 20 vm shutdown
 await_text 1 vm 'chv-init: power button'
 [ -z "$(systemctl list-units --all --no-legend 'chv-vm*')" ] || fail "the unit is left"
+
+# What became of it while no chvd ran is known from systemd, which remembers those that failed.
+chvctl start vm
+await_text 90 vm 'waiting for the power button' 3
+systemctl stop chvd
+systemctl stop chv-vm
+systemctl start chvd
+[ "$(property vm State) $(property vm StateReason)" = 'shutdown its unit was stopped while the service was away' ] ||
+    fail "stopped meanwhile: $(property vm State) $(property vm StateReason)"
+chvctl start vm
+await_text 90 vm 'waiting for the power button' 4
+systemctl stop chvd
+kill -KILL "$(systemctl show -P MainPID chv-vm)"
+await 20 "the end of its process" eval '[ "$(systemctl show -P ActiveState chv-vm)" = failed ]'
+systemctl start chvd
+[ "$(property vm State)" = failed ] || fail "killed meanwhile: $(property vm State)"
+property vm StateReason | grep -q 'while the service was away: .*killed by signal 9' || fail "killed meanwhile: $(property vm StateReason)"
+[ -z "$(systemctl list-units --all --no-legend 'chv-vm*')" ] || fail "the unit that failed is left"
