@@ -2,14 +2,15 @@
 # SPDX-FileCopyrightText: The chvd developers
 # SPDX-License-Identifier: Apache-2.0
 """Proves that shells offer what chvctl understands: every command, option, section and key that its help speaks of, no
-other, the names of the virtual machines that are there, and files where files are meant; that bash and fish put them
-in place as they are; that nonsense and a missing service end in silence.
+other, the names of the virtual machines that are there, and files where files are meant; that bash, fish and zsh put
+them in place as they are; that nonsense and a missing service end in silence.
 
 usage: test-completions.py CHVCTL CHVD CHV-IMAGE FOLDER  (FOLDER has chvctl.bash, .zsh, .fish; prints TAP)
 """
 import contextlib
 import os
 import pathlib
+import pty
 import re
 import shutil
 import subprocess
@@ -257,11 +258,69 @@ def in_fish():
         check(set(reply) <= set(found), f"{line}: {found}")
 
 
+ZSHRC = """
+fpath=({folder}/functions $fpath)
+autoload -Uz compinit && compinit -u -d {folder}/compdump
+bindkey -e
+PS1= PS2=
+tell() {{ print -r -- $BUFFER >>{folder}/lines; BUFFER= }}
+zle -N tell && bindkey '^O' tell
+print ready >>{folder}/lines
+"""
+
+
+def zsh(*lines):
+    """What becomes of each line by the tabulator, in a zsh at a terminal."""
+    with tempfile.TemporaryDirectory() as folder:
+        told = pathlib.Path(folder) / "lines"
+        (pathlib.Path(folder) / "functions").mkdir()
+        shutil.copy(FOLDER / "chvctl.zsh", f"{folder}/functions/_chvctl")
+        (pathlib.Path(folder) / ".zshrc").write_text(ZSHRC.format(folder=folder))
+        ours, theirs = pty.openpty()
+        shell = subprocess.Popen(["zsh", "-d", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, start_new_session=True,
+                                 env={**ENV, "ZDOTDIR": folder, "TERM": "dumb"})
+        os.close(theirs)
+        os.set_blocking(ours, False)
+        try:
+            for n, line in enumerate(["", *lines]):
+                if n > 0:
+                    os.write(ours, f"{line}\t\x0f".encode())
+                until(lambda: drain(ours) or told.exists() and len(told.read_text().splitlines()) > n, f"zsh: {line}")
+            return told.read_text().splitlines()[1:]
+        finally:
+            shell.kill()
+            shell.wait()
+            os.close(ours)
+
+
+def drain(terminal):
+    """A terminal that nobody reads stops who writes to it."""
+    with contextlib.suppress(BlockingIOError):
+        os.read(terminal, 65536)
+
+
 def in_zsh():
     if not shutil.which("zsh"):
         raise Skipped("zsh is not installed")
     done = run("zsh", "-n", FOLDER / "chvctl.zsh")
     check(done.returncode == 0 and not done.stderr, done.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("disk one.raw", "two.raw"):
+            (pathlib.Path(folder) / name).touch()
+        cases = [("chvctl powero", "chvctl poweroff "), ("chvctl limits vm memory-max=inf", "chvctl limits vm memory-max=infinity "),
+                 ("chvctl limits vm cpu-w", "chvctl limits vm cpu-weight="), ("chvctl console vm deb", "chvctl console vm debug_console "),
+                 ("chvctl create --disk path=/a,reado", "chvctl create --disk path=/a,readonly="),
+                 ("chvctl create --disk path=/a,readonly=of", "chvctl create --disk path=/a,readonly=off"),
+                 (f"chvctl create --kernel {folder}/tw", f"chvctl create --kernel {folder}/two.raw "),
+                 (f"chvctl create --disk path={folder}/di", f"chvctl create --disk path={folder}/disk\\ one.raw "),
+                 ("chvctl nothing x", "chvctl nothing x")]
+        for (line, expected), found in zip(cases, zsh(*[line for line, _ in cases]), strict=True):
+            check(found.rstrip() == expected.rstrip(), f"{line}: '{found}', not '{expected}'")
+            if expected.endswith("="):
+                check(found == expected, f"{line}: '{found}': a space behind the key")
+    with service() as address:
+        check(zsh(f"chvctl --address {address} console w", f"chvctl --address {address} start web2") ==
+              [f"chvctl --address {address} console web", f"chvctl --address {address} start web2 "], "names of virtual machines")
 
 
 TESTS = [nonsense, no_service, command_table, sections, option_strings, images, limits, names, in_bash, in_fish, in_zsh]
