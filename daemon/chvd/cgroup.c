@@ -86,7 +86,7 @@ static char *group_of(const char *process) {
                 struct statfs fs;
 
                 if (statfs(mounts[i], &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
-                        return g_build_filename(mounts[i], path, NULL);
+                        return g_strconcat(mounts[i], path[1] ? path : NULL, NULL);
         }
         return NULL;
 }

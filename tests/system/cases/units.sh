@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The process of a VM is a unit of systemd with a user of its own, an empty root and nothing it may do but run its guest; what it has of
 # the host is held by its cgroup, also when that is changed while it runs; stopping the unit powers the guest off; how it ended is seen.
+# Limit: 400
 . "$(dirname "$0")/../lib.sh"
 
 start_chvd
