@@ -4,9 +4,11 @@
 # A guest on a qcow2 image with a base: what it wrote and flushed is there after a power cut and a
 # reboot, what it trims comes back, the base stays as it is, and a check finds nothing wrong. A VHD
 # beside it takes what it is given.
+# Limit: 600
 . "$(dirname "$0")/../lib.sh"
 
 mount /scratch
+start_chvd
 cd /scratch
 truncate -s 256M base.raw
 mke2fs -F -q base.raw
@@ -16,7 +18,6 @@ chvctl image create -f vhd disk.vhd 64M
 check() { # $1 when
     chvctl image check -f qcow2 disk.qcow2 >/tmp/check 2>&1 || fail "$1: $(cat /tmp/check)"
 }
-start_chvd
 
 create off 6.12 vmlinux "$(cmdline 'true' halt)" --disk path=/scratch/disk.qcow2
 ! chvctl start off 2>/tmp/refused || fail "a base was opened without backing_files"
