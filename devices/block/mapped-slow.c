@@ -177,6 +177,11 @@ static int execute(struct mapped *m, struct block_req *req) {
         }
 }
 
+static void tell_flush(struct mapped *m) {
+        atomic_store(&m->slow_flush,
+                     m->img->unflushed || m->n_writable_files > 0 || m->img->file->fd < 0);
+}
+
 static void serve(struct mapped *m, struct block_req *req) {
         bool changes = req->op != BLOCK_READ && req->op != BLOCK_FLUSH;
         int r = execute(m, req);
@@ -185,8 +190,10 @@ static void serve(struct mapped *m, struct block_req *req) {
                 extent_cache_drop(&m->cache, req->offset, req->len);
         if (r == 0 && (req->op == BLOCK_READ || req->op == BLOCK_WRITE) && req->len > 0)
                 fill(m, req->offset, req->len, /* may_grow= */ req->op == BLOCK_WRITE);
-        atomic_store(&m->slow_flush,
-                     m->img->unflushed || m->n_writable_files > 0 || m->img->file->fd < 0);
+        /* What waited for a flush, as the file still referred to it, now waits for the requests in flight. */
+        if (r == 0 && (req->op == BLOCK_FLUSH || req->dsync))
+                m->given_up = true;
+        tell_flush(m);
         m->since_grace++;
         engine_post(req->image.engine, req, r);
 }
@@ -225,6 +232,7 @@ static bool advance(struct mapped *m) {
         }
         m->grace_restarts = 0;
         m->img->format->release_held(m->img);
+        tell_flush(m);
         return true;
 }
 

@@ -357,6 +357,45 @@ static void test_hold(void) {
         disk_image_free(d);
 }
 
+/* Space that waits for a flush, and then for requests, comes back while the disk is in use, and nothing is lost of it in the end. */
+static void test_gives_back(void) {
+        g_autoptr(image_options) o = image_options_new();
+        g_autoptr(GError) error = NULL;
+        struct image_check check = { 0 };
+        struct image_file *file = file_new(0), *again;
+        g_autofree uint8_t *buf = g_malloc0(DISK);
+        struct disk_image *d;
+        struct image *img;
+        struct engine *e;
+        int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 3);
+
+        g_assert_true(image_qcow2.create(file, 64ull * DISK, o, &error));
+        img = image_open(file, &(struct image_open){ "qcow2" }, &error);
+        g_assert_no_error(error);
+        d = mapped_new(img);
+        e = engine_for(d, ENGINE_SYNC);
+        memset(buf, 3, DISK);
+        for (unsigned i = 0; i < 40; i++) {
+                g_assert_cmpint(run(d, e, BLOCK_WRITE, i * DISK, buf, DISK), ==, 0);
+                g_assert_cmpint(run(d, e, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
+                g_assert_cmpint(run(d, e, BLOCK_DISCARD, i * DISK, NULL, DISK), ==, 0);
+                g_assert_cmpint(run(d, e, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
+        }
+        engine_free(e);
+        disk_image_free(d);
+        again = image_file_new(fd, /* readonly= */ true, &error);
+        g_assert_no_error(error);
+        g_assert_cmpuint(again->size, <, 36 * DISK);
+        img = image_open(
+                        again, &(struct image_open){ "qcow2", .readonly = true, .for_check = true },
+                        &error);
+        g_assert_no_error(error);
+        g_assert_true(img->format->check(img, &check, &error));
+        g_assert_cmpuint(check.corruptions, ==, 0);
+        g_assert_cmpuint(check.leaks, ==, 0);
+        image_free(img);
+}
+
 /* Queues at once. Each has a part of the disk, whose ends share clusters with its neighbours', with a model of it; and a cluster in which its
  * own requests get in each other's way, so that what they leave there is not looked at. */
 
@@ -565,6 +604,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/mapped/errors", test_errors);
         g_test_add_func("/mapped/no-descriptor", test_no_descriptor);
         g_test_add_func("/mapped/hold", test_hold);
+        g_test_add_func("/mapped/gives-back", test_gives_back);
         add_for_both("raw", test_random_raw);
         add_for_both("toy", test_random_toy);
         add_for_both("chain", test_random_chain);
