@@ -381,6 +381,11 @@ static void test_gives_back(void) {
                 g_assert_cmpint(run(d, e, BLOCK_DISCARD, i * DISK, NULL, DISK), ==, 0);
                 g_assert_cmpint(run(d, e, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
         }
+        for (unsigned i = 0; i < 16; i++)
+                g_assert_cmpint(run(d, e, BLOCK_WRITE, i * DISK, buf, DISK), ==, 0);
+        g_assert_cmpint(run(d, e, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
+        g_assert_cmpint(run(d, e, BLOCK_DISCARD, 0, NULL, 16 * DISK), ==, 0);
+        g_assert_cmpint(run(d, e, BLOCK_FLUSH, 0, NULL, 0), ==, 0);
         engine_free(e);
         disk_image_free(d);
         again = image_file_new(fd, /* readonly= */ true, &error);
