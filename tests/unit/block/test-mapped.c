@@ -346,8 +346,9 @@ static void test_hold(void) {
         g_assert_cmpint(late.result, ==, 0);
         /* Whoever waited goes on, and space is used again. */
         g_assert_cmpint(engine_drain(b, -1), ==, 0);
-        for (unsigned i = 16; atomic_load(&toy->releases) == 0; i++)
-                g_assert_cmpint(run(d, b, BLOCK_WRITE, i % 200 * TOY_CLUSTER, theirs, 512), ==, 0);
+        for (unsigned i = 0; atomic_load(&toy->releases) == 0; i++)
+                g_assert_cmpint(run(d, b, BLOCK_WRITE, (16 + i % 200) * TOY_CLUSTER, theirs, 512),
+                                ==, 0);
         g_assert_cmpint(run(d, b, BLOCK_READ, 5 * TOY_CLUSTER, buf, 512), ==, 0);
         g_assert_cmpint(memcmp(buf, theirs, 512), ==, 0);
         g_assert_cmpint(run(d, a, BLOCK_READ, 0, buf, 512), ==, 0);
