@@ -4,7 +4,10 @@
 """Runs in the emulated machine: starts each virtual machine monitor in turn with the same guest and
 prints what was measured, one JSON object a line.
 
-  inside.py ROUNDS PEER...     PEER is a name of PEERS, or cloud-hypervisor=PATH, firecracker=PATH
+  inside.py ROUNDS NANOSECONDS PEER...
+
+The block device under every guest's disk answers after so long, or at once if that is 0. PEER is a
+name of PEERS, or cloud-hypervisor=PATH, firecracker=PATH.
 """
 
 import json
@@ -25,8 +28,6 @@ DATA = '/dev/nullb0'
 # Guests boot from memory: waiting for the emulated machine's own disks would be measured, too.
 FILES = ('vmlinux', 'initramfs', 'tools.erofs')
 DATA_MIB = 256
-# Of the block device under every guest's disk: about that of a fast NVMe drive.
-LATENCY_NS = 10000
 MEMORY_MIB = 256
 CMDLINE = 'console=ttyS0 loglevel=4 reboot=t panic=-1 pci=lastbus=0 tsc=reliable'
 GUEST_LIMIT = 900
@@ -366,7 +367,7 @@ def measure_work(peer, tracer):
     peer.finish()
 
 
-def set_up():
+def set_up(latency_ns):
     WORK.mkdir(exist_ok=True)
     WORK.chmod(0o755)
     for name in FILES:
@@ -380,7 +381,8 @@ def set_up():
     disk = config / 'nullb/nullb0'
     disk.mkdir()
     for key, value in (('size', DATA_MIB), ('memory_backed', 1), ('blocksize', 512),
-                       ('queue_mode', 2), ('irqmode', 2), ('completion_nsec', LATENCY_NS),
+                       ('queue_mode', 2), ('irqmode', 2 if latency_ns else 0),
+                       ('completion_nsec', latency_ns),
                        ('hw_queue_depth', 256), ('power', 1)):
         write(disk / key, str(value))
     os.chmod(DATA, 0o666)
@@ -388,14 +390,14 @@ def set_up():
 
 
 def main():
-    rounds = int(sys.argv[1])
+    rounds, latency_ns = int(sys.argv[1]), int(sys.argv[2])
     peers = []
-    for word in sys.argv[2:]:
+    for word in sys.argv[3:]:
         name, _, path = word.partition('=')
         peer = PEERS[name]()
         peer.program = path
         peers.append(peer)
-    server = set_up()
+    server = set_up(latency_ns)
     tracer = Tracer()
     for number in range(rounds):
         for peer in peers:
