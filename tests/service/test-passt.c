@@ -16,13 +16,14 @@
 #include <unistd.h>
 
 #include "tests/service/service.h"
+#include "tests/unit/support/real-passt.h"
 
 static bool have_passt(void) {
-        g_autofree char *program = g_find_program_in_path("passt");
+        const char *skip = real_passt_skip();
 
-        if (!program)
-                g_test_skip("passt is not installed");
-        return program;
+        if (skip)
+                g_test_skip(skip);
+        return !skip;
 }
 
 /* A port of 127.0.0.1 that nobody has at the moment. */

@@ -9,6 +9,7 @@
 
 #include "devices/net/stream.h"
 #include "net-rig.h"
+#include "tests/unit/support/real-passt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -332,7 +333,7 @@ static void test_passt(void) {
         };
         static uint8_t frame[VNET_FRAME_MAX];
         g_autoptr(GError) error = NULL;
-        g_autofree char *program = g_find_program_in_path("passt");
+        const char *skip = real_passt_skip();
         struct net_rig n = { 0 };
         unsigned buffers;
         int peer, port, status;
@@ -340,8 +341,8 @@ static void test_passt(void) {
         uint32_t len;
         GPid pid;
 
-        if (!program) {
-                g_test_skip("passt is not installed");
+        if (skip) {
+                g_test_skip(skip);
                 return;
         }
         atomic_store(&lost, 0);
