@@ -47,7 +47,7 @@ ROOT_PACKAGES = (
     'libcap-ng0', 'libsystemd0', 'libpolkit-gobject-1-0', 'libasan8', 'libubsan1', 'libtsan2',
     # what the tests use
     'busybox-static', 'socat', 'strace', 'gdbserver', 'python3-minimal', 'python3-gi',
-    'e2fsprogs', 'iputils-ping',
+    'e2fsprogs', 'iputils-ping', 'passt',
 )
 BOOT_MODULES = 'virtio_pci virtio_blk virtio_console virtio_rng erofs overlay'
 HOST_MODULES = (
