@@ -232,6 +232,11 @@ static bool may_unshare(void) {
                status == 0;
 }
 
+static bool may_unshare_as_nobody(void) {
+        return system("setpriv --reuid=65534 --regid=65534 --clear-groups unshare -U true 2>&1") ==
+               0;
+}
+
 static void check_confinement(const char *argument, const char *user, const char *uid_line) {
         g_auto(Case) c = begin(argument, (const char *const[]){ user, NULL });
         g_autoptr(GError) error = NULL;
@@ -283,8 +288,7 @@ static void test_unprivileged(void) {
                 g_test_skip("needs root to become somebody else");
                 return;
         }
-        if (system("setpriv --reuid=65534 --regid=65534 --clear-groups unshare -U true 2>&1") !=
-            0) {
+        if (!may_unshare_as_nobody()) {
                 g_test_skip("this host keeps user namespaces for root");
                 return;
         }
@@ -349,7 +353,7 @@ static void test_detached(void) {
                 g_test_skip("needs root with namespaces");
                 return;
         }
-        for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(users) && (i == 0 || may_unshare_as_nobody()); i++) {
                 g_auto(Case) c = begin("--detach", (const char *const[]){ users[i], NULL });
                 g_autoptr(GError) error = NULL;
 
@@ -377,7 +381,7 @@ static void test_abort(void) {
         static const char *const arguments[] = { NULL, "--detach" };
         static const char *const threads[] = { "main", "vcpu", "io" };
 
-        for (size_t i = 0; i < G_N_ELEMENTS(arguments); i++)
+        for (size_t i = 0; i < G_N_ELEMENTS(arguments) && (i == 0 || may_unshare()); i++)
                 for (size_t j = 0; j < G_N_ELEMENTS(threads); j++) {
                         g_autofree char *variable =
                                         g_strdup_printf("CHV_OFFENCE=%s:abort", threads[j]);
