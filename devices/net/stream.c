@@ -39,6 +39,7 @@ struct net_stream {
         atomic_bool connected;
 
         /* Of the thread. */
+        bool begun; /* there has been a connection */
         struct io_watch port, peer;
         uint32_t port_events, peer_events;
 
@@ -231,6 +232,7 @@ struct connect_call {
 static int connect_here(void *opaque) {
         struct connect_call *c = opaque;
         struct net_stream *s = c->s;
+        bool again = s->begun && s->peer.fd < 0;
         int r;
 
         drop_peer(s);
@@ -244,6 +246,9 @@ static int connect_here(void *opaque) {
                 return r;
         }
         atomic_store(&s->connected, true);
+        s->begun = true;
+        if (again && s->changed)
+                s->changed(s->opaque, s->id, true, NULL);
         rewatch(s);
         return 0;
 }
@@ -266,7 +271,6 @@ static int leave_here(void *opaque) {
 
 bool net_stream_connect(net_stream *s, int socket, GError **error) {
         struct connect_call c = { s, socket };
-        bool again = !atomic_load(&s->connected);
         int flags = fcntl(socket, F_GETFL), r;
 
         if (flags < 0 || fcntl(socket, F_SETFL, flags | O_NONBLOCK) < 0) {
@@ -278,8 +282,6 @@ bool net_stream_connect(net_stream *s, int socket, GError **error) {
         r = iothread_call(s->thread, connect_here, &c);
         if (r < 0)
                 return hv_error_errno(error, -r, "%s: watching the connection", s->id);
-        if (again && s->changed)
-                s->changed(s->opaque, s->id, true, NULL);
         return true;
 }
 
@@ -322,6 +324,7 @@ net_stream *net_stream_new(const struct net_stream_config *config, int *ret_port
         int ends[2];
 
         s->id = g_strdup(config->id);
+        s->changed = config->changed;
         s->opaque = config->opaque;
         s->port = (struct io_watch){ -1, on_port, s };
         s->peer = (struct io_watch){ -1, on_peer, s };
@@ -334,7 +337,6 @@ net_stream *net_stream_new(const struct net_stream_config *config, int *ret_port
         if (!prepare(s, &config->hook, error) ||
             !net_stream_connect(s, chv_steal_fd(&socket), error))
                 return NULL;
-        s->changed = config->changed;
         *ret_port = chv_steal_fd(&port);
         return g_steal_pointer(&s);
 }

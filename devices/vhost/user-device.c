@@ -48,20 +48,18 @@ static void tell(struct vuser *v, const char *why) {
                 v->changed(v->opaque, v->vd.id, connected, why);
 }
 
+/* The second word of the avail or used ring, written by somebody else (virtio 1.2, 2.7.6 and 2.7.8). */
+static uint16_t ring_idx(const void *ring) {
+        return GUINT16_FROM_LE(__atomic_load_n((const uint16_t *) ring + 1, __ATOMIC_ACQUIRE));
+}
+
 /* Where a ring goes on whose back end has not said it: the used ring is the one thing that all three agree on. */
 static void resume_from_used(struct virtq *q) {
-        uint16_t idx;
-
-        memcpy(&idx, (const uint8_t *) q->used_host + 2, sizeof(idx));
-        q->last_avail = q->used_idx = q->signalled = q->avail_seen = GUINT16_FROM_LE(idx);
+        q->last_avail = q->used_idx = q->signalled = q->avail_seen = ring_idx(q->used_host);
 }
 
 static bool is_idle(const struct virtq *q) {
-        uint16_t taken, used;
-
-        memcpy(&taken, (const uint8_t *) q->avail_host + 2, sizeof(taken));
-        memcpy(&used, (const uint8_t *) q->used_host + 2, sizeof(used));
-        return taken == used;
+        return ring_idx(q->avail_host) == ring_idx(q->used_host);
 }
 
 /* The back end is gone, and all that there is to know of a ring is in guest memory. */

@@ -337,11 +337,12 @@ static void test_user_refused(void) {
 
 static int last_number(Worker *worker) {
         g_autofree char *status = proc_text(worker, "status");
-        char *line = strstr(status, "\nNSpid:\t");
+        const char *line = strstr(status, "\nNSpid:\t");
+        g_auto(GStrv) numbers = NULL;
 
         g_assert_nonnull(line);
-        line[1 + strcspn(line + 1, "\n")] = '\0';
-        return atoi(strrchr(line, '\t'));
+        numbers = g_strsplit(line + 1, "\n", 2);
+        return atoi(strrchr(numbers[0], '\t'));
 }
 
 /* As a service of systemd: what is left is the first process of a namespace, for which signals mean something else. */

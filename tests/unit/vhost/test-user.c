@@ -307,7 +307,7 @@ static void test_another(void) {
         g_assert_cmpuint(first->seen[VU_GET_INFLIGHT_FD], ==, 1);
         r.vd->ops->config_write(r.vd, 32, &(uint8_t){ 1 }, 1);
         g_assert_true(peer_wait(first, VU_SET_CONFIG, 1));
-        memcpy(r.rings[0].used_host + 2, &used, sizeof(used));
+        __atomic_store_n((uint16_t *) (r.rings[0].used_host + 2), used, __ATOMIC_RELEASE);
         peer_kill(first);
         g_assert_true(await(&lost, 1));
         first = peer_free(first);
