@@ -348,7 +348,7 @@ static void test_no_record(void) {
         first->protocol &= ~(1ull << VU_P_INFLIGHT_SHMFD);
         start(&r, first, 1, 0);
         g_assert_true(peer_wait(first, VU_SET_VRING_ENABLE, 1));
-        memcpy(r.rings[0].avail_host + 2, &one, sizeof(one));
+        __atomic_store_n((uint16_t *) (r.rings[0].avail_host + 2), one, __ATOMIC_RELEASE);
         peer_kill(first);
         g_assert_true(rig_wait_broken(&r, 20000));
         g_assert_true(await(&lost, 1));
