@@ -355,6 +355,9 @@ int qcow2_free_pending(struct qcow2 *q) {
 void qcow2_release_held(struct image *img) {
         struct qcow2 *q = to_qcow2(img);
 
-        if (q->held->len > 0 && !q->corrupt && !q->broken)
-                (void) free_all(q, &q->held);
+        if (q->held->len == 0 || q->corrupt || q->broken)
+                return;
+        (void) free_all(q, &q->held);
+        if (q->block_cache.dirty)
+                img->unflushed = true;
 }

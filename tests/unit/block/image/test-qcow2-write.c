@@ -258,6 +258,26 @@ static void test_hold(void) {
         rig_qemu_img("check -q -f qcow2 %s", path);
 }
 
+/* What was held back until the end is counted out of the file, when released at last and when closed at once. */
+static void test_held_to_the_end(void) {
+        for (unsigned i = 0; i < 2; i++) {
+                g_autofree char *path = rig_path("held.qcow2");
+                struct image *img;
+
+                rig_create(path, SIZE, "");
+                img = rig_open(path, false);
+                img->hold = true;
+                g_assert_cmpint(image_write(img, 0, "data", 4), ==, 0);
+                g_assert_cmpint(image_flush(img), ==, 0);
+                g_assert_cmpint(image_discard(img, 0, img->cluster), ==, 0);
+                g_assert_cmpint(image_flush(img), ==, 0);
+                if (i == 0)
+                        img->hold = false;
+                g_assert_cmpint(image_close(img), ==, 0);
+                rig_qemu_img("check -q -f qcow2 %s", path);
+        }
+}
+
 /* Given up, and not yet flushed: the file still refers to it. */
 static void test_not_before_flush(void) {
         g_autofree char *path = rig_path("flush.qcow2");
@@ -357,6 +377,7 @@ int main(int argc, char **argv) {
 
         g_test_add_func("/qcow2/create", test_create);
         g_test_add_func("/qcow2/hold", test_hold);
+        g_test_add_func("/qcow2/held-to-the-end", test_held_to_the_end);
         g_test_add_func("/qcow2/not-before-flush", test_not_before_flush);
         g_test_add_func("/qcow2/in-one-piece", test_in_one_piece);
         for (size_t i = 0; qcow2_variants[i]; i++) {
