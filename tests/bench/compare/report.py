@@ -99,7 +99,7 @@ def ratio(less, ours, theirs):
 
 
 HEADS = {
-    'counted': 'Instructions taken for time, one processor: repeats, and decides.',
+    'counted': 'Instructions taken for time, one processor.',
     'wall': 'By the clock, three emulated processors: noisy, compare the ratios.',
 }
 
