@@ -19,6 +19,9 @@ property() {
     as_alice busctl --user get-property $manager "/org/cloudhypervisor/vm/$1" org.cloudhypervisor.VM "$2" | cut -d' ' -f2- | tr -d '"'
 }
 has_service() { as_alice busctl --user status $manager >/dev/null 2>&1; }
+has_none() { ! has_service; }
+is_ended() { [ "$(systemctl show -P ActiveState "$1")" = failed ]; }
+is_gone() { [ ! -e "$1" ]; }
 serve() { # UNIT [PROPERTY...]
     local unit=$1 p properties=()
     shift
@@ -43,6 +46,7 @@ chvctl limits vm | grep -q '^Not in force' || fail "not told"
 [ -z "$(find /sys/fs/cgroup/system.slice/bare.service -mindepth 1 -type d)" ] || fail "groups where they should not be"
 chvctl poweroff vm
 systemctl stop bare
+await 20 "the bus without chvd" has_none
 
 # Handed over.
 serve own Delegate=yes
@@ -65,8 +69,12 @@ chvctl limits vm | grep -q '^In force' || fail "not told"
 chvctl limits vm cpu-weight=default cpu-quota=default memory-max=infinity
 [ "$(see cpu.weight cpu.max memory.max)" = '100 max 100000 max ' ] || fail "taken back: $(see cpu.weight cpu.max memory.max)"
 
-# Another chvd, which did not make the group.
+# Another chvd, which did not make the group. systemd removes what is empty in the group of a unit that ended.
 systemctl kill --kill-whom=main --signal=KILL own
+await 20 "the end of the first" is_ended own
+await 20 "the bus without chvd" has_none
+mkdir -p $place/chvd
+chown alice $place/chvd{,/cgroup.procs}
 (
     echo "$BASHPID" >$place/chvd/cgroup.procs
     as_alice /usr/libexec/chvd --session
@@ -80,6 +88,6 @@ chvctl start other
 [ -d $place/chv-other ] || fail "no group for another"
 kill -KILL "$pid"
 await_state 20 vm failed
-[ ! -e $place/chv-vm ] || fail "its group is still there"
+await 20 "its group goes" is_gone $place/chv-vm
 chvctl poweroff other
-[ ! -e $place/chv-other ] || fail "the other group is still there"
+await 20 "the other's group goes" is_gone $place/chv-other
