@@ -248,20 +248,11 @@ start_unit(ChvdHelper *helper,
         static gint last; /* atomic */
         g_autofree char *unit = g_strdup_printf(
                         "chvd-open-%d-%d.service", getpid(), g_atomic_int_add(&last, 1));
-        g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
-        g_autoptr(GVariant) reply = NULL;
         g_autoptr(GError) ours = NULL;
 
-        *ret_absent = false;
-        if (g_unix_fd_list_append(list, theirs, &ours) >= 0)
-                reply = g_dbus_connection_call_with_unix_fd_list_sync(
-                                bus, SYSTEMD, "StartTransientUnit",
-                                g_variant_new("(ss@a(sv)a(sa(sv)))", unit, "fail",
-                                              unit_properties(program, user->uid), NULL),
-                                G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NO_AUTO_START,
-                                /* timeout_msec= */ -1, list,
-                                /* out_fd_list= */ NULL, cancellable, &ours);
-        if (reply) {
+        if (chvd_units_start_transient(
+                            bus, unit, unit_properties(program, user->uid), theirs, cancellable,
+                            ret_absent, &ours)) {
                 helper->unit = g_steal_pointer(&unit);
                 helper->bus = g_object_ref(bus);
                 return true;
@@ -270,9 +261,6 @@ start_unit(ChvdHelper *helper,
                 g_propagate_error(error, g_steal_pointer(&ours));
                 return false;
         }
-        *ret_absent = g_error_matches(ours, G_DBUS_ERROR, G_DBUS_ERROR_SERVICE_UNKNOWN) ||
-                      g_error_matches(ours, G_DBUS_ERROR, G_DBUS_ERROR_NAME_HAS_NO_OWNER);
-        (void) g_dbus_error_strip_remote_error(ours);
         fail(error, user->uid, ours->message);
         return false;
 }

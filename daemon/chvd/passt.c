@@ -15,7 +15,7 @@
 #include "daemon/chvd/passt.h"
 
 #include <errno.h>
-#include <gio/gunixfdlist.h>
+#include <gio/gio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -118,29 +118,16 @@ start_unit(const ChvdRights *rights,
         static gint last; /* atomic */
         g_autofree char *unit = g_strdup_printf(
                         "chvd-passt-%d-%d.service", getpid(), g_atomic_int_add(&last, 1));
-        g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
-        g_autoptr(GVariant) reply = NULL;
         g_autoptr(GError) ours = NULL;
 
-        *ret_absent = false;
-        if (g_unix_fd_list_append(list, theirs, &ours) >= 0)
-                reply = g_dbus_connection_call_with_unix_fd_list_sync(
-                                rights->bus, CHVD_UNITS_BUS_NAME, CHVD_UNITS_PATH,
-                                CHVD_UNITS_MANAGER, "StartTransientUnit",
-                                g_variant_new("(ss@a(sv)a(sa(sv)))", unit, "fail",
-                                              unit_properties(argv, rights->uid), NULL),
-                                G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NO_AUTO_START,
-                                /* timeout_msec= */ -1, list, /* out_fd_list= */ NULL, cancellable,
-                                &ours);
-        if (reply)
+        if (chvd_units_start_transient(
+                            rights->bus, unit, unit_properties(argv, rights->uid), theirs,
+                            cancellable, ret_absent, &ours))
                 return true;
         if (g_error_matches(ours, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
                 g_propagate_error(error, g_steal_pointer(&ours));
                 return false;
         }
-        *ret_absent = g_error_matches(ours, G_DBUS_ERROR, G_DBUS_ERROR_SERVICE_UNKNOWN) ||
-                      g_error_matches(ours, G_DBUS_ERROR, G_DBUS_ERROR_NAME_HAS_NO_OWNER);
-        (void) g_dbus_error_strip_remote_error(ours);
         return chvd_resource_fail(need, 0, ours->message, error);
 }
 

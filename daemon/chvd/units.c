@@ -9,6 +9,8 @@
 
 #include "daemon/chvd/units.h"
 
+#include <gio/gunixfdlist.h>
+
 struct ChvdUnits {
         GDBusConnection *bus;
         ChvdUnitsMode mode;
@@ -74,4 +76,34 @@ bool chvd_units_wanted(const ChvdUnits *units) {
 
 GDBusConnection *chvd_units_bus(const ChvdUnits *units) {
         return units->bus;
+}
+
+bool chvd_units_start_transient(
+                GDBusConnection *bus,
+                const char *unit,
+                GVariant *properties,
+                int input,
+                GCancellable *cancellable,
+                bool *ret_absent,
+                GError **error) {
+        g_autoptr(GVariant) owned = g_variant_ref_sink(properties), reply = NULL;
+        g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
+        g_autoptr(GError) ours = NULL;
+
+        *ret_absent = false;
+        if (g_unix_fd_list_append(list, input, &ours) >= 0)
+                reply = g_dbus_connection_call_with_unix_fd_list_sync(
+                                bus, CHVD_UNITS_BUS_NAME, CHVD_UNITS_PATH, CHVD_UNITS_MANAGER,
+                                "StartTransientUnit",
+                                g_variant_new("(ss@a(sv)a(sa(sv)))", unit, "fail", owned, NULL),
+                                G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NO_AUTO_START,
+                                /* timeout_msec= */ -1, list, /* out_fd_list= */ NULL, cancellable,
+                                &ours);
+        if (reply)
+                return true;
+        *ret_absent = g_error_matches(ours, G_DBUS_ERROR, G_DBUS_ERROR_SERVICE_UNKNOWN) ||
+                      g_error_matches(ours, G_DBUS_ERROR, G_DBUS_ERROR_NAME_HAS_NO_OWNER);
+        (void) g_dbus_error_strip_remote_error(ours);
+        g_propagate_error(error, g_steal_pointer(&ours));
+        return false;
 }
