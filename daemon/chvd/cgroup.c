@@ -160,7 +160,7 @@ static void remove_left_overs(const char *group) {
                 }
 }
 
-/* Nothing is said where no limit could be lost, which the caller knows. */
+/* Once, with the first VM that is started. */
 static void look(ChvdCgroups *cgroups) {
         g_autofree char *own = group_of("self"), *place = NULL;
         int why;
