@@ -98,13 +98,6 @@ void qcow2_set_clear(struct qcow2_set *set) {
         *set = (struct qcow2_set){};
 }
 
-void qcow2_kinds_put_range(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum qcow2_kind kind) {
-        uint64_t first = offset >> q->cluster_bits;
-
-        for (uint64_t i = 0; i < qcow2_clusters(q, bytes); i++)
-                qcow2_set_put(&q->kinds, first + i, kind);
-}
-
 /* False if one of the clusters is something already. twice: it may be the same. */
 static bool
 claim(struct qcow2 *q,

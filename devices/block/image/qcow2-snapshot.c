@@ -195,7 +195,7 @@ store_l1(struct qcow2 *q,
         return r == 0 ? image_file_write(q->img.file, *ret_offset, raw, 8ull * n) : r;
 }
 
-static guint find(const struct qcow2 *q, const char *id_or_name) {
+static guint find(const struct qcow2 *q, const char *id_or_name, GError **error) {
         for (int by_name = 0; by_name < 2; by_name++)
                 for (guint i = 0; i < q->snapshots->len; i++) {
                         const struct qcow2_snapshot *s = q->snapshots->pdata[i];
@@ -203,6 +203,7 @@ static guint find(const struct qcow2 *q, const char *id_or_name) {
                         if (strcmp(by_name ? s->pub.name : s->pub.id, id_or_name) == 0)
                                 return i;
                 }
+        g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "there is no snapshot '%s'", id_or_name);
         return G_MAXUINT;
 }
 
@@ -254,7 +255,8 @@ bool qcow2_snapshot_create(struct image *img, const char *name, GError **error) 
         if (!may_change(q, "creating", error))
                 return false;
         if (!*name || strlen(name) > 255 || !g_utf8_validate(name, -1, NULL) ||
-            find(q, name) != G_MAXUINT || q->snapshots->len >= QCOW2_SNAPSHOTS_MAX) {
+            find(q, name, /* error= */ NULL) != G_MAXUINT ||
+            q->snapshots->len >= QCOW2_SNAPSHOTS_MAX) {
                 g_set_error(error, HV_ERROR, HV_ERROR_INVALID,
                             "'%s' cannot be a snapshot's name: it is there already, empty, longer "
                             "than "
@@ -324,12 +326,9 @@ bool qcow2_snapshot_apply(struct image *img, const char *id_or_name, GError **er
 
         if (!may_change(q, "applying", error))
                 return false;
-        i = find(q, id_or_name);
-        if (i == G_MAXUINT) {
-                g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "there is no snapshot '%s'",
-                            id_or_name);
+        i = find(q, id_or_name, error);
+        if (i == G_MAXUINT)
                 return false;
-        }
         s = q->snapshots->pdata[i];
         n = (uint32_t) MAX(s->l1_size, qcow2_l1_needed(q, s->pub.disk_size));
         r = qcow2_snapshot_read_l1(q, s, &l1);
@@ -361,12 +360,9 @@ bool qcow2_snapshot_delete(struct image *img, const char *id_or_name, GError **e
 
         if (!may_change(q, "deleting", error))
                 return false;
-        i = find(q, id_or_name);
-        if (i == G_MAXUINT) {
-                g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "there is no snapshot '%s'",
-                            id_or_name);
+        i = find(q, id_or_name, error);
+        if (i == G_MAXUINT)
                 return false;
-        }
         s = q->snapshots->pdata[i];
         r = qcow2_snapshot_read_l1(q, s, &l1);
         if (r == 0)

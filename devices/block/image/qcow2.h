@@ -226,7 +226,6 @@ void qcow2_set_clear(struct qcow2_set *set);
 const char *qcow2_kind_to_string(enum qcow2_kind kind);
 /* Fills q->kinds from the tables in memory. False, with what is wrong in *ret_why, if two of them overlap. */
 bool qcow2_kinds_fill(struct qcow2 *q, char **ret_why);
-void qcow2_kinds_put_range(struct qcow2 *q, uint64_t offset, uint64_t bytes, enum qcow2_kind kind);
 
 /* Tables in memory: qcow2-cache.c */
 void qcow2_cache_init(struct qcow2_cache *c, uint32_t cluster, uint64_t bytes);
