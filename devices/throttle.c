@@ -96,16 +96,6 @@ static void take_tokens(struct throttle_bucket *b, uint64_t now, uint64_t n) {
                         &b->full, &full, next, memory_order_relaxed, memory_order_relaxed));
 }
 
-static void return_tokens(struct throttle_bucket *b, uint64_t n) {
-        uint64_t full = atomic_load_explicit(&b->full, memory_order_relaxed);
-        uint64_t cost = price(b, n);
-
-        while (!atomic_compare_exchange_weak_explicit(
-                        &b->full, &full, full > cost ? full - cost : 0, memory_order_relaxed,
-                        memory_order_relaxed))
-                ;
-}
-
 void throttle_charge(struct throttle *t, uint64_t now, uint64_t bytes, uint64_t ops) {
         take_tokens(&t->bandwidth, now * TICKS_PER_NS, bytes);
         take_tokens(&t->ops, now * TICKS_PER_NS, ops);
@@ -125,9 +115,4 @@ uint64_t throttle_take(struct throttle *t, uint64_t now, uint64_t bytes, uint64_
         if (wait == 0)
                 throttle_charge(t, now, bytes, ops);
         return wait;
-}
-
-void throttle_refund(struct throttle *t, uint64_t bytes, uint64_t ops) {
-        return_tokens(&t->bandwidth, bytes);
-        return_tokens(&t->ops, ops);
 }

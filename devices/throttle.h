@@ -61,6 +61,3 @@ uint64_t throttle_take(struct throttle *t, uint64_t now, uint64_t bytes, uint64_
 
 /* Takes tokens for what has happened already; what is missing is debt that later takes wait for. */
 void throttle_charge(struct throttle *t, uint64_t now, uint64_t bytes, uint64_t ops);
-
-/* Gives back what was taken for a request that was not made; what came out of the burst goes to the bucket. */
-void throttle_refund(struct throttle *t, uint64_t bytes, uint64_t ops);
