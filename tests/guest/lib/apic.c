@@ -15,6 +15,7 @@
 #define REG_TPR 0x80
 #define REG_EOI 0xb0
 #define REG_SPURIOUS 0xf0
+#define REG_IN_SERVICE 0x100 /* of vectors 0 to 31, and so on */
 #define REG_ICR 0x300
 #define REG_ICR_HIGH 0x310
 #define ICR_PENDING 0x1000u
@@ -49,6 +50,10 @@ void apic_enable(bool x2apic) {
 
 void apic_eoi(void) {
         apic_write(REG_EOI, 0);
+}
+
+bool apic_in_service(uint8_t vector) {
+        return (apic_read(REG_IN_SERVICE + vector / 32 * 0x10u) >> vector % 32 & 1) != 0;
 }
 
 uint32_t apic_id(void) {

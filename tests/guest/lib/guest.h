@@ -67,6 +67,7 @@ void irq_wait(uint8_t vector, uint64_t n);
 void apic_enable(bool x2apic);
 bool apic_is_x2apic(void);
 void apic_eoi(void);
+bool apic_in_service(uint8_t vector);
 uint32_t apic_id(void);
 uint32_t apic_read(uint32_t reg); /* offset in the register page, such as 0x390 */
 void apic_write(uint32_t reg, uint32_t value);
