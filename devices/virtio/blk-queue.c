@@ -77,7 +77,7 @@ static int take_chains(struct vblk_queue *bq) {
                 int r = virtq_pop(bq->q, &s->chain);
 
                 if (r == 0 && vblk_queue_must_wait(bq, &s->chain)) {
-                        virtq_unpop(bq->q);
+                        virtq_unpop(bq->q, s->chain.token);
                         vblk_slot_give_back(bq, s);
                         return LIMITED;
                 }

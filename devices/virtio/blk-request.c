@@ -53,7 +53,7 @@ static void answer(struct vblk_slot *s, enum vblk_status status, uint32_t data_w
         virtq_mark_written(bq->q, chain, chain->write_len);
         if (!bq->dropping) {
                 /* The length counts from the chain's start and must not cover bytes we did not write (2.7.8.2). */
-                virtq_push(bq->q, chain->head,
+                virtq_push(bq->q, chain->token,
                            data_written == data_room ? data_room + 1 : data_written);
         }
         vblk_slot_give_back(bq, s);

@@ -107,22 +107,38 @@ static void reset(struct virtio_common *c) {
                 emit(c, VIRTIO_EVENT_RESET, /* why = */ NULL);
 }
 
-static bool negotiate(struct virtio_common *c) {
-        if ((c->driver_features & ~virtio_common_offered(c)) != 0 ||
-            !(c->driver_features & FEATURE_VERSION_1))
-                return false;
-        if (c->vd->ops->negotiated && !c->vd->ops->negotiated(c->vd, c->driver_features))
-                return false;
-
-        c->vd->features = c->driver_features;
-        return true;
-}
-
 void virtio_common_set_ring_features(struct virtio_common *c) {
         for (unsigned i = 0; i < c->vd->n_queues; i++) {
-                c->vd->queues[i].indirect = c->vd->features & FEATURE_INDIRECT_DESC;
-                c->vd->queues[i].event_idx = c->vd->features & FEATURE_EVENT_IDX;
+                struct virtq *q = &c->vd->queues[i];
+
+                q->indirect = c->vd->features & FEATURE_INDIRECT_DESC;
+                q->event_idx = c->vd->features & FEATURE_EVENT_IDX;
+                if (!q->ready)
+                        virtq_start_over(q, virtio_has(c->vd, VIRTIO_F_RING_PACKED));
         }
+}
+
+/* Too early (3.1.1), but split rings do not mind. */
+static bool has_ready_queue(const struct virtio_common *c) {
+        for (unsigned i = 0; i < c->vd->n_queues; i++)
+                if (c->vd->queues[i].ready)
+                        return true;
+        return false;
+}
+
+static bool negotiate(struct virtio_common *c) {
+        uint64_t features = c->driver_features;
+
+        if ((features & ~virtio_common_offered(c)) != 0 || !(features & FEATURE_VERSION_1))
+                return false;
+        if (features & 1ull << VIRTIO_F_RING_PACKED && has_ready_queue(c))
+                return false;
+        if (c->vd->ops->negotiated && !c->vd->ops->negotiated(c->vd, features))
+                return false;
+
+        c->vd->features = features;
+        virtio_common_set_ring_features(c);
+        return true;
 }
 
 static void kick_all(struct virtio_common *c) {
@@ -169,7 +185,6 @@ static void write_status(struct virtio_common *c, uint8_t value) {
         if (atomic_load(&c->broken))
                 return;
 
-        virtio_common_set_ring_features(c);
         start(c);
         if (c->vd->active)
                 emit(c, VIRTIO_EVENT_ACTIVATED, /* why = */ NULL);

@@ -145,7 +145,7 @@ static int64_t serve_input(struct virtio_dev *vd, struct virtq *q, struct virtq_
 
         done = ring_take(c, chain->iov + chain->n_read, chain->n_write);
         virtq_mark_written(q, chain, done);
-        virtq_push(q, chain->head, done);
+        virtq_push(q, chain->token, done);
         atomic_fetch_add_explicit(&c->bytes_in, done, memory_order_relaxed);
         return done;
 }
@@ -156,7 +156,7 @@ static int64_t serve_output(struct virtio_dev *vd, struct virtq *q, struct virtq
         for (size_t i = 0; i < chain->n_read; i++)
                 c->chr->ops->write(c->chr, chain->iov[i].iov_base, chain->iov[i].iov_len);
 
-        virtq_push(q, chain->head, 0);
+        virtq_push(q, chain->token, 0);
         atomic_fetch_add_explicit(&c->bytes_out, chain->read_len, memory_order_relaxed);
         return chain->read_len;
 }

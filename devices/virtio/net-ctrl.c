@@ -181,7 +181,7 @@ static bool answer(struct vnet *net, const struct virtq_chain *chain) {
                 ack = VNET_OK;
         (void) iov_copy_in(chain->iov + chain->n_read, chain->n_write, 0, &ack, 1);
         virtq_mark_written(net->ctrl.q, chain, 1);
-        virtq_push(net->ctrl.q, chain->head, 1);
+        virtq_push(net->ctrl.q, chain->token, 1);
         return true;
 }
 

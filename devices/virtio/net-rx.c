@@ -61,12 +61,12 @@ static bool gather(struct vnet_pair *pair) {
                         return false;
                 }
                 if (chain.n_read > 0 || chain.n_write == 0) {
-                        virtq_unpop(rx->q);
+                        virtq_unpop(rx->q, chain.token);
                         vnet_pair_broken(pair, rx->q, "a receive buffer that is not for writing");
                         return false;
                 }
                 rx->buffers[rx->n_buffers++] =
-                                (struct vnet_buffer){ chain.head, chain.n_write, chain.write_len };
+                                (struct vnet_buffer){ chain.token, chain.n_write, chain.write_len };
                 rx->n_iov += chain.n_write;
                 rx->room = (uint32_t) MIN((uint64_t) rx->room + chain.write_len, UINT32_MAX);
         }
@@ -101,7 +101,7 @@ static void deliver(struct vnet_pair *pair, uint32_t len) {
         for (; left > 0; n++) {
                 uint32_t part = MIN(left, rx->buffers[n].len);
 
-                rx->done[n] = (struct virtq_used){ rx->buffers[n].head, part };
+                rx->done[n] = (struct virtq_used){ rx->buffers[n].token, part };
                 left -= part;
         }
         num_buffers = GUINT16_TO_LE(n);
@@ -251,8 +251,8 @@ void vnet_rx_give_back(struct vnet_pair *pair) {
 
         if (rx->held > 0)
                 (void) drop(rx);
-        for (unsigned i = 0; i < rx->n_buffers; i++)
-                virtq_unpop(rx->q);
-        rx->n_buffers = rx->n_iov = 0;
+        while (rx->n_buffers > 0)
+                virtq_unpop(rx->q, rx->buffers[--rx->n_buffers].token);
+        rx->n_iov = 0;
         rx->room = 0;
 }

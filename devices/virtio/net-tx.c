@@ -97,14 +97,14 @@ static bool transmit(struct vnet_pair *pair, struct virtq_chain *chain) {
                 vnet_count(&tx->n.refused, 1);
                 break;
         case WOULD_BLOCK:
-                virtq_unpop(tx->q);
+                virtq_unpop(tx->q, chain->token);
                 tx->blocked = true;
                 return false;
         case LIMITED:
-                virtq_unpop(tx->q);
+                virtq_unpop(tx->q, chain->token);
                 return false;
         }
-        virtq_push(tx->q, chain->head, 0);
+        virtq_push(tx->q, chain->token, 0);
         return true;
 }
 

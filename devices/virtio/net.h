@@ -25,7 +25,8 @@
 #define VNET_AHEAD_IOVS (IOV_MAX / 2)
 
 struct vnet_buffer {
-        uint16_t head, n_iov;
+        uint32_t token;
+        uint16_t n_iov;
         uint32_t len;
 };
 

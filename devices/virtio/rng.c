@@ -62,7 +62,7 @@ static int64_t serve(struct virtio_dev *vd, struct virtq *q, struct virtq_chain 
         }
 
         virtq_mark_written(q, chain, done);
-        virtq_push(q, chain->head, done);
+        virtq_push(q, chain->token, done);
         atomic_fetch_add_explicit(&r->bytes, done, memory_order_relaxed);
         return done;
 }

@@ -95,7 +95,7 @@ serve_batch(struct virtio_dev *vd,
 
                 work = fn(vd, q, chain);
                 if (work < 0) {
-                        virtq_unpop(q);
+                        virtq_unpop(q, chain->token);
                         *ret_stopped = true;
                         return true;
                 }

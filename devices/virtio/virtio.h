@@ -14,6 +14,12 @@
  * thread with vCPUs parked. Between activate and reset/pause the queues belong to the device's I/O threads.
  */
 
+/* Features of the rings that a device offers if it likes; virtio 1.2, 6. */
+enum {
+        VIRTIO_F_RING_PACKED = 34,
+        VIRTIO_F_IN_ORDER = 35, /* chains are returned in the order in which they were taken */
+};
+
 struct virtio_dev;
 
 struct virtio_dev_ops {

@@ -136,7 +136,7 @@ static int64_t echo_chain(struct virtio_dev *vd, struct virtq *q, struct virtq_c
 
         n = iov_copy_in(c->iov + c->n_read, c->n_write, 0, buf, n);
         virtq_mark_written(q, c, (uint32_t) n);
-        virtq_push(q, c->head, (uint32_t) n);
+        virtq_push(q, c->token, (uint32_t) n);
         of_vd(vd)->own++;
         return c->read_len;
 }

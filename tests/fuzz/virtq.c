@@ -53,7 +53,7 @@ static void use(struct virtq *q, const struct virtq_chain *c, unsigned round) {
         uint64_t read_len = 0, write_len = 0;
         uint8_t buf[64];
 
-        g_assert_cmpuint(c->head, <, q->size);
+        g_assert_cmpuint((uint16_t) c->token, <, q->size);
         g_assert_cmpuint(c->n_read + c->n_write, <=, c->iov_max);
         for (unsigned i = 0; i < (unsigned) c->n_read + c->n_write; i++) {
                 check_iov(q->mem, &c->iov[i]);
@@ -75,7 +75,7 @@ static void serve(struct virtq *q, uint16_t iov_max) {
         struct iovec iov[IOVS];
         struct virtq_chain c = { .iov = iov, .iov_max = iov_max };
         unsigned held = 0;
-        uint16_t heads[1u << SIZE_MAX_LOG2];
+        uint32_t tokens[1u << SIZE_MAX_LOG2];
 
         for (unsigned round = 0; round < ROUNDS; round++) {
                 int r = virtq_pop(q, &c);
@@ -90,16 +90,16 @@ static void serve(struct virtq *q, uint16_t iov_max) {
                 } else {
                         g_assert_cmpint(r, ==, 0);
                         if (round % 11 == 10) {
-                                virtq_unpop(q);
+                                virtq_unpop(q, c.token);
                                 continue;
                         }
                         use(q, &c, round);
                         g_assert_cmpuint(held, <, q->size);
-                        heads[held++] = c.head;
+                        tokens[held++] = c.token;
                 }
 
                 if (held > 0 && (r != 0 || round % 3 != 0))
-                        virtq_push(q, heads[--held], round);
+                        virtq_push(q, tokens[--held], round);
                 (void) virtq_want_interrupt(q);
                 (void) virtq_pending(q);
         }

@@ -89,7 +89,11 @@ static void set_ring_up(struct rig *r, unsigned i, uint64_t base) {
         struct virtq *q = &r->vd->queues[i];
         struct drv_ring *d = &r->rings[i];
 
-        drv_ring_init(d, r->mem, GADDR(base), q->max_size, r->table_max, r->event_idx);
+        bool packed = virtio_has(r->vd, VIRTIO_F_RING_PACKED);
+
+        (packed ? drv_ring_init_packed
+                : drv_ring_init)(d, r->mem, GADDR(base), q->max_size, r->table_max, r->event_idx);
+        virtq_start_over(q, packed);
         q->size = q->max_size;
         q->desc = d->desc;
         q->avail = d->avail;

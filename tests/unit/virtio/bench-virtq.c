@@ -22,6 +22,7 @@ struct shape {
         bool indirect;
         unsigned batch;
         bool track; /* dirty pages */
+        bool packed;
 };
 
 static const struct shape shapes[] = {
@@ -31,6 +32,11 @@ static const struct shape shapes[] = {
         { "3 buffers, indirect", 3, true, 64, false },
         { "18 buffers, indirect", 18, true, 64, false },
         { "3 buffers, indirect, dirty tracking", 3, true, 64, true },
+        { "packed, 1 buffer", 1, false, 64, false, true },
+        { "packed, 1 buffer, one by one", 1, false, 1, false, true },
+        { "packed, 3 buffers", 3, false, 64, false, true },
+        { "packed, 3 buffers, indirect", 3, true, 64, false, true },
+        { "packed, 18 buffers, indirect", 18, true, 64, false, true },
 };
 
 static double now_ns(void) {
@@ -49,7 +55,7 @@ static double device_batch(struct virtq *q) {
         do {
                 while (virtq_pop(q, &c) == 0) {
                         virtq_mark_written(q, &c, c.write_len);
-                        virtq_push(q, c.head, c.write_len);
+                        virtq_push(q, c.token, c.write_len);
                 }
         } while (virtq_enable_notify(q));
         (void) virtq_want_interrupt(q);
@@ -68,9 +74,11 @@ static void run(const struct shape *s) {
         g_assert_true(gmem_add(mem, GADDR(0), RAM, &backing, NULL));
         g_assert_true(gmem_add(mem, GADDR(1ull << 32), RAM, &backing, NULL));
         g_assert_true(gmem_track_dirty(mem, s->track, NULL));
-        drv_ring_init(&d, mem, GADDR(0), 256, s->indirect ? s->n : 0, true);
+        (s->packed ? drv_ring_init_packed
+                   : drv_ring_init)(&d, mem, GADDR(0), 256, s->indirect ? s->n : 0, true);
         q = (struct virtq){ .mem = mem, .max_size = 256 };
         virtq_reset(&q);
+        virtq_start_over(&q, s->packed);
         q.desc = d.desc;
         q.avail = d.avail;
         q.used = d.used;

@@ -2,12 +2,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A driver of split virtqueues (driver.h). Free descriptors are a list through the next fields of the
+ * A driver of virtqueues (driver.h): split ones here, packed ones in driver-packed.c. Free descriptors are a list through the next fields of the
  * descriptor table itself, as in most drivers, so that indices wander over the whole table in any
  * long run; an indirect chain takes one descriptor and the table that belongs to it.
  */
 
-#include "driver.h"
+#include "driver-packed.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -148,6 +148,17 @@ void drv_put_avail_idx(struct drv_ring *d, uint16_t idx) {
         __atomic_store_n(avail_idx(d), htole16(idx), __ATOMIC_RELEASE);
 }
 
+void drv_put_endless(struct drv_ring *d, gaddr addr) {
+        if (d->packed) {
+                drv_packed_put_endless(d, addr);
+                return;
+        }
+        for (uint16_t i = 0; i < d->size; i++)
+                drv_put_desc(d->mem, d->desc, i, addr.v, 16, DRV_NEXT, (i + 1) % d->size);
+        drv_put_avail(d, 0, 0);
+        drv_put_avail_idx(d, 1);
+}
+
 static uint16_t flags_of(const struct drv_buf *b, bool last) {
         return (uint16_t) ((b->write ? DRV_WRITE : 0) | (last ? 0 : DRV_NEXT));
 }
@@ -170,6 +181,8 @@ int drv_add(struct drv_ring *d,
 
         g_assert_cmpuint(n, >, 0);
         g_assert_true(!indirect || n <= d->table_max);
+        if (d->packed)
+                return drv_packed_add(d, bufs, n, indirect, cookie);
         if (need > d->n_free)
                 return -ENOSPC;
 
@@ -196,6 +209,8 @@ int drv_add(struct drv_ring *d,
 bool drv_publish(struct drv_ring *d) {
         uint16_t old = d->published, new = d->avail_idx;
 
+        if (d->packed)
+                return drv_packed_publish(d);
         if (old == new)
                 return false;
         d->published = new;
@@ -221,9 +236,12 @@ static void free_chain(struct drv_ring *d, uint16_t head) {
 }
 
 bool drv_take(struct drv_ring *d, void **ret_cookie, uint32_t *ret_len) {
-        uint16_t idx = used_idx(d), ahead = idx - d->last_used;
         uint32_t elem[2];
+        uint16_t ahead;
 
+        if (d->packed)
+                return drv_packed_take(d, ret_cookie, ret_len);
+        ahead = used_idx(d) - d->last_used;
         if (ahead == 0)
                 return false;
         g_assert_cmpuint(ahead, <=, drv_outstanding(d));
@@ -240,16 +258,24 @@ bool drv_take(struct drv_ring *d, void **ret_cookie, uint32_t *ret_len) {
         return true;
 }
 
+bool drv_has_used(const struct drv_ring *d) {
+        return d->packed ? drv_packed_has_used(d) : used_idx(d) != d->last_used;
+}
+
 uint16_t drv_outstanding(const struct drv_ring *d) {
-        return d->avail_idx - d->last_used;
+        return d->packed ? d->n_outside : d->avail_idx - d->last_used;
 }
 
 void drv_disable_interrupts(struct drv_ring *d) {
-        if (!d->event_idx)
+        if (d->packed)
+                drv_packed_disable_interrupts(d);
+        else if (!d->event_idx)
                 store(avail_flags(d), NO_INTERRUPT);
 }
 
 bool drv_enable_interrupts(struct drv_ring *d) {
+        if (d->packed)
+                return drv_packed_enable_interrupts(d);
         if (d->event_idx)
                 store(used_event(d), d->last_used);
         else
@@ -260,7 +286,7 @@ bool drv_enable_interrupts(struct drv_ring *d) {
         return used_idx(d) != d->last_used;
 }
 
-static uint64_t wild_addr(GRand *rand, uint64_t limit) {
+uint64_t drv_wild_addr(GRand *rand, uint64_t limit) {
         uint64_t any = (uint64_t) g_rand_int(rand) << 32 | g_rand_int(rand);
 
         switch (g_rand_int_range(rand, 0, 6)) {
@@ -275,7 +301,7 @@ static uint64_t wild_addr(GRand *rand, uint64_t limit) {
         }
 }
 
-static uint32_t wild_len(GRand *rand) {
+uint32_t drv_wild_len(GRand *rand) {
         switch (g_rand_int_range(rand, 0, 6)) {
         case 0:
                 return 0;
@@ -294,18 +320,22 @@ static void wild_desc(struct drv_ring *d, GRand *rand, uint64_t limit) {
         static const uint16_t flags[] = { 0, 1, 1, 1, 2, 3, 3, 4, 4, 5, 6, 7, 0xffff };
         /* Also into a table, and at times with a table that is the ring itself. */
         gaddr table = d->table_max > 0 && g_rand_boolean(rand) ? d->tables : d->desc;
-        uint64_t addr = g_rand_int_range(rand, 0, 4) ? wild_addr(rand, limit)
+        uint64_t addr = g_rand_int_range(rand, 0, 4) ? drv_wild_addr(rand, limit)
                         : g_rand_boolean(rand)       ? d->desc.v
                                                      : d->tables.v;
 
         drv_put_desc(d->mem, table, (unsigned) g_rand_int_range(rand, 0, d->size), addr,
-                     wild_len(rand), flags[g_rand_int_range(rand, 0, G_N_ELEMENTS(flags))],
+                     drv_wild_len(rand), flags[g_rand_int_range(rand, 0, G_N_ELEMENTS(flags))],
                      (uint16_t) g_rand_int_range(rand, 0, d->size + 2));
 }
 
 void drv_vandalise(struct drv_ring *d, GRand *rand, uint64_t limit) {
         uint16_t slot = (uint16_t) g_rand_int(rand);
 
+        if (d->packed) {
+                drv_packed_vandalise(d, rand, limit);
+                return;
+        }
         switch (g_rand_int_range(rand, 0, 8)) {
         case 0:
                 drv_put_avail(d, slot, (uint16_t) g_rand_int(rand));

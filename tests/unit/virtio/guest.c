@@ -280,8 +280,9 @@ void guest_queue(
                 guest_set(d, REG_QUEUE_SIZE, size, 2);
 
         drv_ring_clear(ring);
-        drv_ring_init(ring, d->g->mem, guest_alloc(d->g, drv_ring_bytes(size, table_max), 16), size,
-                      table_max, features & F_EVENT_IDX);
+        (features & F_RING_PACKED ? drv_ring_init_packed : drv_ring_init)(
+                        ring, d->g->mem, guest_alloc(d->g, drv_ring_bytes(size, table_max), 16),
+                        size, table_max, features & F_EVENT_IDX);
         set64(d, REG_QUEUE_DESC, ring->desc.v);
         set64(d, REG_QUEUE_DRIVER, ring->avail.v);
         set64(d, REG_QUEUE_DEVICE, ring->used.v);

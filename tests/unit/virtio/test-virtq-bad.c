@@ -360,7 +360,7 @@ static void expect_pop(struct vq_rig *r, uint16_t n_read, uint16_t n_write, uint
         drv_put_avail(&r->d, r->q.last_avail, 0);
         drv_put_avail_idx(&r->d, r->q.last_avail + 1);
         g_assert_cmpint(virtq_pop(&r->q, &r->chain), ==, 0);
-        g_assert_cmpuint(r->chain.head, ==, 0);
+        g_assert_cmpuint(r->chain.token, ==, 0);
         g_assert_cmpuint(r->chain.n_read, ==, n_read);
         g_assert_cmpuint(r->chain.n_write, ==, n_write);
         g_assert_cmpuint(r->chain.read_len + r->chain.write_len, ==, total);
@@ -497,11 +497,11 @@ static void test_unpop(void) {
         for (unsigned i = 0; i < 3; i++) {
                 g_assert_cmpint(virtq_pop(&r.q, &r.chain), ==, 0);
                 g_assert_cmpint(virtq_pop(&r.q, &r.chain), ==, VIRTQ_E_EMPTY);
-                virtq_unpop(&r.q);
+                virtq_unpop(&r.q, r.chain.token);
                 g_assert_true(virtq_enable_notify(&r.q));
         }
         g_assert_cmpint(virtq_pop(&r.q, &r.chain), ==, 0);
-        virtq_push(&r.q, r.chain.head, 7);
+        virtq_push(&r.q, r.chain.token, 7);
         g_assert_true(drv_take(&r.d, &cookie, &len));
         g_assert_true(cookie == &r);
         g_assert_cmpuint(len, ==, 7);

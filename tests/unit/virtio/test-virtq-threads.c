@@ -73,7 +73,7 @@ static void *device(void *opaque) {
                         g_assert_cmpuint(
                                         iov_copy_in(c.iov + c.n_read, c.n_write, 0, &word, 4), ==,
                                         4);
-                        virtq_push(&p->q, c.head, 4);
+                        virtq_push(&p->q, c.token, 4);
                         done++;
                         if (done % 5 == 0)
                                 interrupt(p);
@@ -137,7 +137,7 @@ static void driver(struct pair *p) {
 struct variant {
         const char *name;
         uint16_t size;
-        bool indirect, event_idx;
+        bool indirect, event_idx, packed;
 };
 
 static void test_pair(gconstpointer data) {
@@ -150,9 +150,11 @@ static void test_pair(gconstpointer data) {
         g_assert_true(gmem_add(p.mem, GADDR(0), RAM, &backing, NULL));
         p.kick = eventfd(0, EFD_CLOEXEC);
         p.irq = eventfd(0, EFD_CLOEXEC);
-        drv_ring_init(&p.d, p.mem, GADDR(0), v->size, v->indirect ? 2 : 0, v->event_idx);
+        (v->packed ? drv_ring_init_packed : drv_ring_init)(
+                        &p.d, p.mem, GADDR(0), v->size, v->indirect ? 2 : 0, v->event_idx);
         p.q = (struct virtq){ .mem = p.mem, .max_size = v->size, .kick_fd = p.kick };
         virtq_reset(&p.q);
+        virtq_start_over(&p.q, v->packed);
         p.q.desc = p.d.desc;
         p.q.avail = p.d.avail;
         p.q.used = p.d.used;
@@ -178,6 +180,11 @@ static const struct variant variants[] = {
         { "16-indirect", 16, true, false },
         { "16-indirect-event-idx", 16, true, true },
         { "256-event-idx", 256, false, true },
+        { "packed-2", 2, false, false, true },
+        { "packed-3-event-idx", 3, false, true, true },
+        { "packed-16-indirect", 16, true, false, true },
+        { "packed-16-indirect-event-idx", 16, true, true, true },
+        { "packed-200-event-idx", 200, false, true, true },
 };
 
 int main(int argc, char **argv) {

@@ -26,7 +26,7 @@ struct request {
 };
 
 struct held {
-        uint16_t head;
+        uint32_t token;
         uint32_t write_len;
         struct request *request;
         uint8_t *first_write;
@@ -106,9 +106,10 @@ static void driver_take(struct play *p) {
 
 static void check_chain(struct play *p, struct held *h) {
         const struct virtq_chain *c = &p->r.chain;
-        const struct request *req = p->r.d.slots[c->head].cookie;
+        const struct drv_slot *slot = &p->r.d.slots[(uint16_t) c->token];
+        const struct request *req = slot->cookie;
 
-        g_assert_true(p->r.d.slots[c->head].busy);
+        g_assert_true(slot->busy);
         g_assert_cmpuint(c->n_read + c->n_write, ==, req->n);
         for (unsigned k = 0; k < req->n; k++) {
                 const struct drv_buf *b = &req->bufs[k];
@@ -121,9 +122,9 @@ static void check_chain(struct play *p, struct held *h) {
         }
 
         *h = (struct held){
-                .head = c->head,
+                .token = c->token,
                 .write_len = c->write_len,
-                .request = p->r.d.slots[c->head].cookie,
+                .request = slot->cookie,
                 .first_write = c->n_write > 0 ? c->iov[c->n_read].iov_base : NULL,
         };
 }
@@ -144,7 +145,7 @@ static void device_pop(struct play *p) {
                 }
                 g_assert_cmpint(r, ==, 0);
                 if (pick(p, 8) == 0) {
-                        virtq_unpop(&p->r.q);
+                        virtq_unpop(&p->r.q, p->r.chain.token);
                         continue;
                 }
                 check_chain(p, &p->held[p->n_held++]);
@@ -164,7 +165,7 @@ static void device_push(struct play *p) {
                                 h.write_len > 0 ? 1 + (uint32_t) pick(p, (int) h.write_len) : 0;
                 if (h.first_write)
                         *h.first_write = (uint8_t) ~h.request->tag;
-                virtq_push(&p->r.q, h.head, h.request->written);
+                virtq_push(&p->r.q, h.token, h.request->written);
         }
         if (virtq_want_interrupt(&p->r.q))
                 p->interrupted = true;
@@ -195,7 +196,7 @@ static void step(struct play *p) {
         /* A sleeper with work to do has been told. */
         if (p->device_asleep && virtq_pending(&p->r.q) > 0)
                 g_assert_true(p->kicked);
-        if (p->driver_asleep && p->r.q.used_idx != p->r.d.last_used)
+        if (p->driver_asleep && drv_has_used(&p->r.d))
                 g_assert_true(p->interrupted);
 }
 
@@ -204,7 +205,7 @@ static void step(struct play *p) {
 
 struct variant {
         uint16_t size;
-        bool indirect, event_idx;
+        bool indirect, event_idx, packed;
 };
 
 static void test_honest(gconstpointer data) {
@@ -212,6 +213,7 @@ static void test_honest(gconstpointer data) {
         g_autofree struct play *p = g_new0(struct play, 1);
 
         p->r.mem = vq_memory_new();
+        p->r.packed = v->packed;
         p->indirect = v->indirect;
         p->rand = g_rand_new_with_seed(0x5eed + v->size);
         vq_rig_queue(&p->r, GADDR(0), v->size, v->indirect ? REQ_BUFS : 0, v->event_idx);
@@ -232,7 +234,7 @@ static void test_hostile(gconstpointer data) {
         const struct variant *v = data;
         g_autoptr(GRand) rand = g_rand_new_with_seed(0xbad + v->size);
         unsigned broken = 0, served = 0;
-        struct vq_rig r = { .mem = vq_memory_new() };
+        struct vq_rig r = { .mem = vq_memory_new(), .packed = v->packed };
 
         vq_rig_queue(&r, GADDR(0), v->size, REQ_BUFS, v->event_idx);
         for (unsigned i = 0; i < HOSTILE_STEPS; i++) {
@@ -260,7 +262,7 @@ static void test_hostile(gconstpointer data) {
                                         *((uint8_t *) r.iov[k].iov_base + r.iov[k].iov_len - 1),
                                         r.iov[k].iov_len));
                 virtq_mark_written(&r.q, &r.chain, r.chain.write_len);
-                virtq_push(&r.q, r.chain.head, r.chain.write_len);
+                virtq_push(&r.q, r.chain.token, r.chain.write_len);
                 (void) virtq_want_interrupt(&r.q);
         }
         g_assert_cmpuint(broken, >, 100);
@@ -269,8 +271,12 @@ static void test_hostile(gconstpointer data) {
 }
 
 static const struct variant variants[] = {
-        { 1, false, false }, { 1, true, true },  { 2, false, true },    { 8, true, false },
-        { 8, false, true },  { 64, true, true }, { 256, false, false }, { 256, true, true },
+        { 1, false, false },       { 1, true, true },        { 2, false, true },
+        { 8, true, false },        { 8, false, true },       { 64, true, true },
+        { 256, false, false },     { 256, true, true },      { 1, false, false, true },
+        { 1, true, true, true },   { 2, false, true, true }, { 7, true, false, true },
+        { 8, false, true, true },  { 61, true, true, true }, { 256, false, false, true },
+        { 256, true, true, true },
 };
 
 int main(int argc, char **argv) {
@@ -278,9 +284,9 @@ int main(int argc, char **argv) {
 
         for (size_t i = 0; i < G_N_ELEMENTS(variants); i++) {
                 const struct variant *v = &variants[i];
-                g_autofree char *name =
-                                g_strdup_printf("%u%s%s", v->size, v->indirect ? "-indirect" : "",
-                                                v->event_idx ? "-event-idx" : "");
+                g_autofree char *name = g_strdup_printf(
+                                "%s-%u%s%s", v->packed ? "packed" : "split", v->size,
+                                v->indirect ? "-indirect" : "", v->event_idx ? "-event-idx" : "");
                 g_autofree char *honest = g_strdup_printf("/virtq/honest/%s", name);
                 g_autofree char *hostile = g_strdup_printf("/virtq/hostile/%s", name);
 

@@ -23,9 +23,11 @@ gmem *vq_memory_new(void) {
 }
 
 void vq_rig_queue(struct vq_rig *r, gaddr base, uint16_t size, uint16_t table_max, bool event_idx) {
-        drv_ring_init(&r->d, r->mem, base, size, table_max, event_idx);
+        (r->packed ? drv_ring_init_packed
+                   : drv_ring_init)(&r->d, r->mem, base, size, table_max, event_idx);
         r->q = (struct virtq){ .mem = r->mem, .max_size = size, .kick_fd = -1 };
         virtq_reset(&r->q);
+        virtq_start_over(&r->q, r->packed);
         r->q.desc = r->d.desc;
         r->q.avail = r->d.avail;
         r->q.used = r->d.used;
@@ -35,9 +37,17 @@ void vq_rig_queue(struct vq_rig *r, gaddr base, uint16_t size, uint16_t table_ma
         r->chain = (struct virtq_chain){ .iov = r->iov, .iov_max = VQ_IOVS };
 }
 
-void vq_rig_up(struct vq_rig *r) {
-        *r = (struct vq_rig){ .mem = vq_memory_new() };
+static void up(struct vq_rig *r, bool packed) {
+        *r = (struct vq_rig){ .mem = vq_memory_new(), .packed = packed };
         vq_rig_queue(r, GADDR(0), VQ_SIZE, VQ_SIZE, /* event_idx = */ false);
+}
+
+void vq_rig_up(struct vq_rig *r) {
+        up(r, /* packed = */ false);
+}
+
+void vq_rig_up_packed(struct vq_rig *r) {
+        up(r, /* packed = */ true);
 }
 
 void vq_rig_down(struct vq_rig *r) {

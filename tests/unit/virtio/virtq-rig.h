@@ -16,6 +16,7 @@ struct vq_rig {
         gmem *mem;
         struct drv_ring d;
         struct virtq q;
+        bool packed; /* of the next queue */
         struct iovec iov[VQ_IOVS];
         struct virtq_chain chain;
 };
@@ -23,9 +24,10 @@ struct vq_rig {
 /* Two neighbouring regions of VQ_RAM bytes at 0, a hole, one more region at VQ_HOLE. */
 gmem *vq_memory_new(void);
 
-/* Lays the driver's ring out at base, empty, and enables the queue on it; mem is set. */
+/* Lays the driver's ring out at base, empty, and enables the queue on it; mem and packed are set. */
 void vq_rig_queue(struct vq_rig *r, gaddr base, uint16_t size, uint16_t table_max, bool event_idx);
 
 /* All of it: VQ_SIZE entries, indirect tables, no EVENT_IDX. */
 void vq_rig_up(struct vq_rig *r);
+void vq_rig_up_packed(struct vq_rig *r);
 void vq_rig_down(struct vq_rig *r);
