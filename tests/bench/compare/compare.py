@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures chvd and its peers side by side in the emulated machine, and writes a report.
 
-  compare.py [--rounds N] [--mode counted|wall|both] [--peer NAME=PROGRAM]... [--out DIRECTORY]
+  compare.py [--rounds N] [--mode counted|wall|both] [--only PEER]... [--peer NAME=PROGRAM]...
+             [--row ROW]... [--out DIRECTORY]
 
 QEMU's q35 and microvm are always among the peers. Counted, the emulated machine takes instructions
 for time (one processor, one nanosecond an instruction), so that a run repeats within a percent
@@ -80,7 +81,8 @@ def measure(args, peers, mode):
         elif line:
             print(line, file=sys.stderr, flush=True)
 
-    argv = ['tests/bench/compare/inside.py', args.rounds, LATENCY_NS[mode], *peers]
+    argv = ['tests/bench/compare/inside.py', args.rounds, LATENCY_NS[mode],
+            ','.join(args.row or ['all']), *peers]
     command = (f"mkdir -p /bench && mount -t erofs -o ro /dev/vde /bench && "
                f"export CHV_STAGE={shlex.quote(os.environ['CHV_STAGE'])}; "
                f'exec python3 {shlex.join(str(a) for a in argv)}')
@@ -102,6 +104,7 @@ def main():
     parser.add_argument('--only', action='append', help='measure these peers alone')
     parser.add_argument('--peer', action='append', default=[], metavar='NAME=PROGRAM',
                         help='cloud-hypervisor or firecracker, below the checkout')
+    parser.add_argument('--row', action='append', help="do these of the guest's works alone")
     parser.add_argument('--out', type=Path, default=Path('build/compare'))
     args = parser.parse_args()
     peers = [p for p in ALWAYS + args.peer if not args.only or p.split('=')[0] in args.only]

@@ -4,10 +4,10 @@
 """Runs in the emulated machine: starts each virtual machine monitor in turn with the same guest and
 prints what was measured, one JSON object a line.
 
-  inside.py ROUNDS NANOSECONDS PEER...
+  inside.py ROUNDS NANOSECONDS WORK PEER...
 
-The block device under every guest's disk answers after so long, or at once if that is 0. PEER is a
-name of PEERS, or cloud-hypervisor=PATH, firecracker=PATH.
+The block device under every guest's disk answers after so long, or at once if that is 0. WORK is
+"all", or names of the guest's works with commas between. PEER is a name of PEERS, or cloud-hypervisor=PATH, firecracker=PATH.
 """
 
 import json
@@ -338,7 +338,7 @@ def fio_numbers(row, text):
     return numbers
 
 
-def measure_start(peer, tracer):
+def measure_start(peer, tracer, work):
     peer.prepare('none')
     tracer.arm()
     begin = now()
@@ -355,9 +355,9 @@ def measure_start(peer, tracer):
     yield 'start', result
 
 
-def measure_work(peer, tracer):
-    peer.prepare('all')
-    peer.start('all')
+def measure_work(peer, tracer, work):
+    peer.prepare(work)
+    peer.start(work)
     before = numbers = None
     for words in marks(peer, time.monotonic() + GUEST_LIMIT):
         if words[-1] == 'begin':
@@ -380,10 +380,10 @@ def measure_work(peer, tracer):
     peer.finish()
 
 
-def attempts(measure, peer, tracer):
+def attempts(measure, peer, tracer, work):
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return list(measure(peer, tracer))
+            return list(measure(peer, tracer, work))
         except GuestLost as e:
             if attempt == ATTEMPTS:
                 raise SystemExit(str(e)) from None
@@ -417,9 +417,9 @@ def set_up(latency_ns):
 
 
 def main():
-    rounds, latency_ns = int(sys.argv[1]), int(sys.argv[2])
+    rounds, latency_ns, work = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     peers = []
-    for word in sys.argv[3:]:
+    for word in sys.argv[4:]:
         name, _, path = word.partition('=')
         peer = PEERS[name]()
         peer.program = path
@@ -429,7 +429,7 @@ def main():
     for number in range(rounds):
         for peer in peers:
             for measure in (measure_start, measure_work):
-                for row, values in attempts(measure, peer, tracer):
+                for row, values in attempts(measure, peer, tracer, work):
                     print(json.dumps({'round': number, 'peer': peer.name, 'row': row, **values}),
                           flush=True)
     server.send_signal(signal.SIGTERM)
