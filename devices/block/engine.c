@@ -140,6 +140,7 @@ void block_req_begin(struct block_req *req) {
         req->moved = 0;
         req->iov_at = 0;
         req->iov_taken = 0;
+        req->pieces = 0;
 }
 
 bool block_req_advance(struct block_req *req, size_t n) {

@@ -103,6 +103,7 @@ static bool start_fast(struct mapped *m, struct engine *e, struct block_req *req
         req->done = fast_done;
         req->offset = x.at;
         req->fd = f->fd;
+        req->cached = f->align == 1;
         if (f->align > 1 && !fits_buffers(req, f->align))
                 engine_queue_bounced(e, req);
         else

@@ -26,11 +26,15 @@
 
 #define SECTOR 512u
 #define BLOCK_SIZE_LIMIT (1024u * 1024u)
+/* A device also has a limit of pieces of memory, which it does not tell; 64 pages are few enough for all. */
+#define PIECE_MAX (256u * 1024u)
+#define PIECE_ALIGN 4096u
 
 struct raw {
         struct disk_image img;
         int fd;
         bool guarded;
+        uint32_t piece_max; /* of requests, bytes; 0: the kernel does not mind their length */
         struct disk_guard guard;
 };
 
@@ -58,6 +62,16 @@ static bool is_block_size(uint64_t n) {
         return n >= SECTOR && n <= BLOCK_SIZE_LIMIT && (n & (n - 1)) == 0;
 }
 
+/* What goes through the page cache is cut there, without anybody waiting for it. */
+static void query_piece_max(struct raw *raw) {
+        unsigned short sectors = 0;
+
+        if (!raw->img.direct || raw->img.topology.logical_block > PIECE_ALIGN ||
+            ioctl(raw->fd, BLKSECTGET, &sectors) < 0)
+                return;
+        raw->piece_max = MIN(sectors * SECTOR, PIECE_MAX) / PIECE_ALIGN * PIECE_ALIGN;
+}
+
 static bool query_device(struct raw *raw, GError **error) {
         struct disk_image_topology *t = &raw->img.topology;
         unsigned physical = 0, min_io = 0, opt_io = 0;
@@ -79,6 +93,7 @@ static bool query_device(struct raw *raw, GError **error) {
                 t->min_io = min_io;
         if (ioctl(raw->fd, BLKIOOPT, &opt_io) == 0)
                 t->opt_io = opt_io;
+        query_piece_max(raw);
         return true;
 }
 
@@ -159,6 +174,8 @@ static void raw_start(struct disk_image *img, struct engine *e, struct block_req
         const struct disk_image_topology *t = &img->topology;
 
         req->fd = raw->fd;
+        req->piece_max = raw->piece_max;
+        req->cached = !img->direct;
         if (img->direct && (req->op == BLOCK_READ || req->op == BLOCK_WRITE)) {
                 if (((req->offset | req->len) & (t->logical_block - 1)) != 0) {
                         engine_answer(e, req, -EINVAL);

@@ -49,9 +49,14 @@ struct block_req {
 
         /* The engine's. */
         int fd;
+        bool cached; /* set by the image: the file is read and written through the page cache */
+        uint32_t piece_max; /* set by the image: what the file's device takes at once, bytes; 0: any length */
         int result;
         uint64_t moved;   /* bytes transferred so far */
         unsigned iov_at;  /* first iovec that is not used up */
         size_t iov_taken; /* bytes taken off that one's front */
+        unsigned pieces;  /* under way: engine-pieces.c */
+        int piece_error;
+        uint64_t piece_sum;
         struct block_req *next;
 };

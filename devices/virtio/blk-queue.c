@@ -141,7 +141,6 @@ static void on_timer(void *opaque) {
 static void on_kick(struct io_watch *w, uint32_t events) {
         struct vblk_queue *bq = w->opaque;
 
-        virtio_queue_clear_kick(bq->q);
         serve(bq);
 }
 
@@ -171,7 +170,9 @@ static int watch(struct vblk_queue *bq) {
         bq->finished = (struct io_watch){ engine_poll_fd(bq->engine), on_finished, bq };
         bq->posted = (struct io_watch){ engine_post_fd(bq->engine), on_posted, bq };
         for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
-                int r = all[i]->fd < 0 ? 0 : iothread_watch(bq->thread, all[i], EPOLLIN);
+                /* Each kick is an event of its own then, and nobody has to read them off. */
+                uint32_t events = all[i] == &bq->kick ? EPOLLIN | EPOLLET : EPOLLIN;
+                int r = all[i]->fd < 0 ? 0 : iothread_watch(bq->thread, all[i], events);
 
                 if (r < 0) {
                         while (i-- > 0)

@@ -135,6 +135,7 @@ static const SandboxRule calls[] = {
         RARE_WITH(ioctl, IN_MAIN, 1, BLKPBSZGET),
         RARE_WITH(ioctl, IN_MAIN, 1, BLKIOMIN),
         RARE_WITH(ioctl, IN_MAIN, 1, BLKIOOPT),
+        RARE_WITH(ioctl, IN_MAIN, 1, BLKSECTGET),
 
         /* The main thread and GLib's: the channel, consoles. */
         RARE(ppoll, IN_MAIN),                            /* GLib: its main loop, in newer versions */

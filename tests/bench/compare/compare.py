@@ -103,7 +103,8 @@ def main():
     parser.add_argument('--mode', choices=['counted', 'wall', 'both'], default='wall')
     parser.add_argument('--only', action='append', help='measure these peers alone')
     parser.add_argument('--peer', action='append', default=[], metavar='NAME=PROGRAM',
-                        help='cloud-hypervisor or firecracker, below the checkout')
+                        help='cloud-hypervisor, firecracker, or chvd-before (a chv-vmm of '
+                        'another build), below the checkout')
     parser.add_argument('--row', action='append', help="do these of the guest's works alone")
     parser.add_argument('--out', type=Path, default=Path('build/compare'))
     args = parser.parse_args()

@@ -7,7 +7,7 @@ prints what was measured, one JSON object a line.
   inside.py ROUNDS NANOSECONDS WORK PEER...
 
 The block device under every guest's disk answers after so long, or at once if that is 0. WORK is
-"all", or names of the guest's works with commas between. PEER is a name of PEERS, or cloud-hypervisor=PATH, firecracker=PATH.
+"all", or names of the guest's works with commas between. PEER is a name of PEERS, or cloud-hypervisor=PATH, firecracker=PATH, chvd-before=PATH (a chv-vmm).
 """
 
 import json
@@ -25,6 +25,7 @@ BENCH = Path('/bench')
 WORK = Path('/run/chv-bench')
 TRACE = Path('/sys/kernel/tracing')
 DATA = '/dev/nullb0'
+WORKER = '/usr/libexec/chv-vmm'
 # Guests boot from memory: waiting for the emulated machine's own disks would be measured, too.
 FILES = ('vmlinux', 'initramfs', 'tools.erofs')
 DATA_MIB = 256
@@ -205,6 +206,19 @@ class Chvd(Peer):
         run('chvctl', 'delete', 'bench')
 
 
+class ChvdBefore(Chvd):
+    """chvd with another build's worker: what a change brought, in one run."""
+    name = 'chvd-before'
+
+    def start(self, work):
+        run('mount', '--bind', self.program, WORKER)
+        super().start(work)
+
+    def finish(self):
+        super().finish()
+        subprocess.run(['umount', WORKER], stderr=subprocess.DEVNULL)
+
+
 class Qemu(Peer):
     lib = 'lib/x86_64-linux-gnu'
     bus = 'pci'
@@ -292,7 +306,8 @@ class Firecracker(Peer):
         self.log = WORK / f'{self.name}.out'
 
 
-PEERS = {p.name: p for p in (Chvd, QemuQ35, QemuMicrovm, CloudHypervisor, Firecracker)}
+PEERS = {p.name: p for p in (Chvd, ChvdBefore, QemuQ35, QemuMicrovm, CloudHypervisor,
+                             Firecracker)}
 
 
 # One guest

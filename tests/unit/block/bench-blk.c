@@ -3,7 +3,8 @@
 
 /*
  * Measures 4 KiB random reads and writes of a file in the page cache: what the engines cost by themselves, and the whole way
- * through a virtio queue, at several depths. Prints operations a second; compare runs of one machine only.
+ * through a virtio queue, at several depths; then flushes, and large requests, whole and in pieces. Prints operations a second; compare
+ * runs of one machine only.
  */
 
 #include "devices/virtio/blk-wire.h"
@@ -15,17 +16,21 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define FILE_SIZE (64u << 20)
 #define BLOCK 4096u
 #define OPERATIONS 30000u
 #define DEPTH_MAX 64u
+#define LARGE (128u * 1024u)
+#define LARGE_OPERATIONS 4000u
 
-static void print_rate(const char *what, const char *engine, unsigned depth, gint64 start_us) {
+static void
+print_rate(const char *what, const char *engine, unsigned depth, unsigned n, gint64 start_us) {
         double seconds = (double) (g_get_monotonic_time() - start_us) / 1e6;
 
         (void) printf("# %-12s %-8s depth %2u: %8.0f operations/s\n", what, engine, depth,
-                      OPERATIONS / seconds);
+                      n / seconds);
 }
 
 static void bench_engine(enum engine_kind kind, enum block_op op, int fd, unsigned depth) {
@@ -42,12 +47,65 @@ static void bench_engine(enum engine_kind kind, enum block_op op, int fd, unsign
 
                         test_req_init(&reqs[i], op, block * BLOCK, memory[i], BLOCK);
                         reqs[i].req.fd = fd;
+                        reqs[i].req.cached = true;
                         engine_queue(e, &reqs[i].req);
                 }
                 (void) engine_drain(e, -1);
         }
         print_rate(op == BLOCK_READ ? "engine read" : "engine write", engine_kind_to_string(kind),
-                   depth, start);
+                   depth, OPERATIONS, start);
+        engine_free(e);
+}
+
+/* A write and a flush of it, one after the other, as a database does, where flushing is nothing: what is left are the ways there. */
+static void bench_flush(enum engine_kind kind) {
+        static char memory[BLOCK] __attribute__((aligned(4096)));
+        autofd fd = memfd_create("flushed", MFD_CLOEXEC);
+        struct engine *e = test_engine_new(kind, 4, fd);
+        gint64 start = g_get_monotonic_time();
+        struct test_req t;
+
+        if (!e)
+                return;
+        for (unsigned i = 0; i < OPERATIONS; i++) {
+                test_req_init(&t, i % 2 ? BLOCK_FLUSH : BLOCK_WRITE, 0, memory, i % 2 ? 0 : BLOCK);
+                (void) test_engine_run(e, fd, &t);
+        }
+        print_rate("write+flush", engine_kind_to_string(kind), 1, OPERATIONS / 2, start);
+        engine_free(e);
+}
+
+/* Large requests of pages that lie anywhere, whole and in pieces. */
+static void bench_large(enum engine_kind kind, enum block_op op, int fd, uint32_t piece_max) {
+        static char memory[32][LARGE] __attribute__((aligned(4096)));
+        static struct iovec iov[32][LARGE / BLOCK];
+        static struct test_req reqs[32];
+        struct engine *e = test_engine_new(kind, 256, fd);
+        g_autofree char *what =
+                        g_strdup_printf("128k %s/%uk", op == BLOCK_READ ? "read" : "write",
+                                        (piece_max ? piece_max : LARGE) / 1024);
+        gint64 start = g_get_monotonic_time();
+
+        if (!e)
+                return;
+        for (unsigned done = 0; done < LARGE_OPERATIONS; done += 32) {
+                for (unsigned i = 0; i < 32; i++) {
+                        uint64_t at = (uint64_t) (done + i) % (FILE_SIZE / LARGE) * LARGE;
+
+                        test_req_init(&reqs[i], op, at, memory[i], LARGE);
+                        for (unsigned j = 0; j < LARGE / BLOCK; j++)
+                                iov[i][j] = (struct iovec){
+                                        memory[i] + (j * 7 % (LARGE / BLOCK)) * BLOCK, BLOCK
+                                };
+                        reqs[i].req.iov = iov[i];
+                        reqs[i].req.n_iov = LARGE / BLOCK;
+                        reqs[i].req.piece_max = piece_max;
+                        reqs[i].req.fd = fd;
+                        engine_queue(e, &reqs[i].req);
+                }
+                (void) engine_drain(e, -1);
+        }
+        print_rate(what, engine_kind_to_string(kind), 32, LARGE_OPERATIONS, start);
         engine_free(e);
 }
 
@@ -99,7 +157,7 @@ static void bench_queue(bool sync, uint32_t type, int fd, unsigned depth) {
                         add_request(&r, GPOINTER_TO_UINT(slot), type, sent++);
         }
         print_rate(type == VBLK_T_IN ? "queue read" : "queue write", sync ? "sync" : "io_uring",
-                   depth, start);
+                   depth, OPERATIONS, start);
         rig_clear(&r);
 }
 
@@ -110,6 +168,13 @@ int main(int argc, char **argv) {
 
         autofd fd = test_file_new(FILE_SIZE, O_RDWR);
 
+        for (int kind = ENGINE_URING; kind <= ENGINE_SYNC; kind++) {
+                bench_flush(kind);
+                for (int op = BLOCK_READ; op <= BLOCK_WRITE; op++)
+                        for (uint32_t piece_max = 0; piece_max <= 124 * 1024;
+                             piece_max += 62 * 1024)
+                                bench_large(kind, op, fd, piece_max);
+        }
         for (size_t i = 0; i < G_N_ELEMENTS(depths); i++) {
                 for (int kind = ENGINE_URING; kind <= ENGINE_SYNC; kind++) {
                         bench_engine(kind, BLOCK_READ, fd, depths[i]);

@@ -7,7 +7,8 @@
  * done() and ended by other threads, draining ends at its time limit, and a host that forbids io_uring gets the synchronous engine.
  */
 
-#include "devices/block/engine-private.h"
+#include "devices/block/engine-pieces.h"
+#include "devices/block/pace.h"
 #include "hypervisor/fd.h"
 #include "tests/unit/block/support.h"
 
@@ -162,6 +163,7 @@ static void random_op_start(struct random_op *op, struct engine *e, int fd, unsi
         test_req_init(&op->t, kind, part * size + first, op->buf, len);
         op->t.req.fd = fd;
         op->t.req.dsync = g_test_rand_bit();
+        op->t.req.cached = g_test_rand_bit();
         op->t.req.iov = op->iov;
         op->t.req.n_iov = 0;
         for (unsigned i = 0; i < G_N_ELEMENTS(op->iov) && used < len; i++) {
@@ -272,6 +274,179 @@ static void test_more_than_depth(gconstpointer kind) {
         engine_free(e);
 }
 
+/* Pieces are all of a request, in order, none longer than it may be, and none but a part of a buffer that is longer splits one. */
+static void test_piece_walk(void) {
+        static char memory[16 * 4096];
+        struct iovec iov[16];
+
+        for (int round = 0; round < 2000; round++) {
+                struct block_req req = { .op = BLOCK_WRITE, .iov = iov, .offset = 7777 };
+                uint64_t pos = 0;
+                struct block_piece p = { 0 };
+                unsigned n = 0;
+
+                req.n_iov = (unsigned) g_test_rand_int_range(1, G_N_ELEMENTS(iov) + 1);
+                req.piece_max = (uint32_t) g_test_rand_int_range(1, 5000);
+                for (unsigned i = 0; i < req.n_iov; i++) {
+                        iov[i] = (struct iovec){ memory + req.len,
+                                                 (size_t) g_test_rand_int_range(0, 4096) };
+                        req.len += iov[i].iov_len;
+                }
+                while (block_piece_next(&req, &p)) {
+                        const struct iovec *first = p.iov + p.first;
+
+                        g_assert_cmpuint(p.at, ==, req.offset + pos);
+                        g_assert_cmpuint(p.len, <=, req.piece_max);
+                        g_assert_cmpuint(p.len, >, 0);
+                        g_assert_true((char *) first->iov_base + p.skip == memory + pos);
+                        g_assert_true(p.plain == (first->iov_len > req.piece_max));
+                        g_assert_cmpuint(p.first + p.n_iov, <=, req.n_iov);
+                        for (uint64_t left = p.plain ? 0 : p.len, i = 0; left > 0; i++)
+                                left -= first[i].iov_len;
+                        pos += p.len;
+                        n++;
+                }
+                g_assert_cmpuint(pos, ==, req.len);
+                if (req.len > 0)
+                        g_assert_cmpuint(
+                                        block_req_count_pieces(&req), ==,
+                                        req.len > req.piece_max ? n : 1);
+                req.dsync = true;
+                g_assert_cmpuint(block_req_count_pieces(&req), ==, 1);
+        }
+}
+
+/* How the ends of pieces make one of the whole: an error of any is the whole's, what is only short is not. */
+static void test_piece_sums(void) {
+        static const struct {
+                int res[3], error;
+                uint64_t sum;
+        } cases[] = {
+                { { 100, 200, 50 }, 0, 350 },
+                { { 100, -EIO, 50 }, -EIO, 150 },
+                { { -ENOSPC, 7, -EIO }, -ENOSPC, 7 },
+                { { -EAGAIN, 200, -EINTR }, 0, 200 },
+                { { 0, 0, 0 }, 0, 0 },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                struct block_req req = { .pieces = 3 };
+
+                for (unsigned j = 0; j < 3; j++)
+                        g_assert_true(block_req_piece_over(&req, cases[i].res[j]) == (j == 2));
+                g_assert_cmpint(req.piece_error, ==, cases[i].error);
+                g_assert_cmpuint(req.piece_sum, ==, cases[i].sum);
+        }
+}
+
+#define PIECED (96u * 1024u)
+
+/* Requests in more pieces than the queue has room for, more of them than fit, and some that find only a part of what they want. */
+static void test_pieces(gconstpointer kind) {
+        autofd fd = test_file_new(PIECED, O_RDWR);
+        struct engine *e = test_engine_new(GPOINTER_TO_INT(kind), 8, fd);
+        g_autofree uint8_t *memory = g_malloc(16 * PIECED);
+        static struct random_op ops[16];
+
+        if (!e)
+                return;
+        for (int round = 0; round < 100; round++) {
+                for (unsigned i = 0; i < G_N_ELEMENTS(ops); i++) {
+                        struct test_req *t = &ops[i].t;
+                        uint8_t *buf = memory + i * PIECED;
+                        unsigned cut = (unsigned) g_test_rand_int_range(0, PIECED / 2);
+
+                        test_req_init(t, BLOCK_READ, i % 4 == 3 ? 512 : 0, buf, PIECED);
+                        ops[i].iov[0] = (struct iovec){ buf, cut };
+                        ops[i].iov[1] = (struct iovec){ buf + cut, PIECED / 2 - cut };
+                        ops[i].iov[2] = (struct iovec){ buf + PIECED / 2, PIECED / 2 };
+                        t->req.iov = ops[i].iov;
+                        t->req.n_iov = 3;
+                        t->req.fd = fd;
+                        t->req.piece_max = (uint32_t) g_test_rand_int_range(4096, PIECED);
+                        memset(buf, 0xff, PIECED);
+                        engine_queue(e, &t->req);
+                }
+                g_assert_cmpint(engine_drain(e, -1), ==, 0);
+                for (unsigned i = 0; i < G_N_ELEMENTS(ops); i++) {
+                        const uint8_t *buf = memory + i * PIECED;
+
+                        g_assert_cmpuint(ops[i].t.done, ==, 1);
+                        g_assert_cmpint(ops[i].t.result, ==, i % 4 == 3 ? -EIO : 0);
+                        for (unsigned at = 0; i % 4 != 3 && at < PIECED; at += 97)
+                                g_assert_cmpuint(buf[at], ==, test_file_byte(at));
+                }
+        }
+        engine_free(e);
+}
+
+/* What the kernel would hand to a thread of its own is over at once while it is short: a flush that nobody waits beside, and
+ * writes to the page cache; a write that has to reach the disk is not. */
+static void test_done_here(gconstpointer kind) {
+        static const struct {
+                enum block_op op;
+                bool cached, dsync, over;
+        } cases[] = {
+                { BLOCK_FLUSH, false, false, true },
+                { BLOCK_WRITE, true, false, true },
+                { BLOCK_WRITE, true, true, false },
+        };
+        autofd fd = test_file_new(4096, O_RDWR);
+        char buf[512] = "here";
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                struct engine *e = test_engine_new(GPOINTER_TO_INT(kind), 4, fd);
+                struct test_req t;
+
+                if (!e)
+                        return;
+                test_req_init(&t, cases[i].op, 0, buf, cases[i].op == BLOCK_FLUSH ? 0 : 512);
+                t.req.fd = fd;
+                t.req.cached = cases[i].cached;
+                t.req.dsync = cases[i].dsync;
+                engine_queue(e, &t.req);
+                if (GPOINTER_TO_INT(kind) == ENGINE_URING)
+                        g_assert_true(engine_is_ready(e) == cases[i].over);
+                g_assert_cmpuint(t.done, ==, 0);
+                g_assert_cmpint(engine_drain(e, -1), ==, 0);
+                g_assert_cmpuint(t.done, ==, 1);
+                g_assert_cmpint(t.result, ==, 0);
+                engine_free(e);
+        }
+        g_assert_cmpint(pread(fd, buf, sizeof(buf), 0), ==, sizeof(buf));
+        g_assert_cmpstr(buf, ==, "here");
+}
+
+static void test_pace(void) {
+        struct pace p = { 0 };
+        unsigned refused[3] = { 0 };
+
+        for (int i = 0; i < 100; i++) {
+                g_assert_true(pace_allows(&p));
+                pace_note(&p, 20000, 0);
+        }
+        for (int i = 0; i < 3; i++) {
+                pace_note(&p, 5000000, 0);
+                while (!pace_allows(&p))
+                        refused[i]++;
+                g_assert_cmpuint(refused[i], ==, 16u << i);
+        }
+        for (int i = 0; i < 20; i++)
+                pace_note(&p, 5000000, 0);
+        for (refused[0] = 0; !pace_allows(&p);)
+                refused[0]++;
+        g_assert_cmpuint(refused[0], ==, 4096);
+        /* Long for what it moved, not for what it is. */
+        pace_note(&p, 1000000, 1000000);
+        g_assert_true(pace_allows(&p));
+        /* It was forgiven. */
+        pace_note(&p, 1000, 0);
+        pace_note(&p, 5000000, 0);
+        for (refused[0] = 0; !pace_allows(&p);)
+                refused[0]++;
+        g_assert_cmpuint(refused[0], ==, 16);
+}
+
 /* A read that has nothing to read yet keeps a drain waiting, to its limit and no longer. */
 static void test_drain_limit(void) {
         struct engine *e = test_engine_new(ENGINE_URING, 4, -1);
@@ -309,7 +484,7 @@ static void test_poll_fd(void) {
                 struct test_req t;
                 int r;
 
-                test_req_init(&t, i % 2 ? BLOCK_FLUSH : BLOCK_WRITE, 0, buf, i % 2 ? 0 : 512);
+                test_req_init(&t, BLOCK_WRITE, 0, buf, 512);
                 t.req.fd = fd;
                 t.req.dsync = true;
                 engine_queue(e, &t.req);
@@ -513,6 +688,8 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         add_for_both("bad-descriptors", test_bad_descriptors);
         add_for_both("cut-file", test_cut_file);
+        add_for_both("pieces", test_pieces);
+        add_for_both("done-here", test_done_here);
         add_for_both("file-size-limit", test_file_size_limit);
         add_for_both("no-space", test_no_space);
         add_for_both("random", test_random);
@@ -521,6 +698,9 @@ int main(int argc, char **argv) {
         add_for_both("posts", test_posts);
         add_for_both("post-wakes", test_post_wakes);
         g_test_add_func("/engine/advance", test_advance);
+        g_test_add_func("/engine/piece-walk", test_piece_walk);
+        g_test_add_func("/engine/piece-sums", test_piece_sums);
+        g_test_add_func("/engine/pace", test_pace);
         g_test_add_func("/engine/drain-limit", test_drain_limit);
         g_test_add_func("/engine/poll-fd", test_poll_fd);
         g_test_add_func("/engine/refused-by-kernel", test_refused_by_kernel);
