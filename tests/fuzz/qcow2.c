@@ -14,7 +14,8 @@
 #include "hypervisor/error.h"
 
 #include <string.h>
-#include <unistd.h>
+
+#include "tests/fuzz/memory-disk.h"
 
 #define SIZE_MAX_TRIED (1u << 20)
 #define INPUT_MAX (256u << 10)
@@ -24,9 +25,11 @@ static struct image *open_again(const uint8_t *data, size_t size, bool readonly,
                                         .readonly = readonly,
                                         .for_check = for_check };
         g_autoptr(GError) error = NULL;
-        struct image_file *f = image_file_new(dup(fuzz_fd(data, size)), false, NULL);
-        struct image *img = image_open(f, &how, &error);
+        struct image *img;
 
+        memory_disk_clear();
+        memory_disk_put(0, data, size);
+        img = image_open(memory_disk_open(/* readonly= */ false), &how, &error);
         g_assert_true(img || error);
         return img;
 }

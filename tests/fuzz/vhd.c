@@ -12,8 +12,8 @@
 
 #include <stddef.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+
+#include "tests/fuzz/memory-disk.h"
 
 static void correct(uint8_t *file, size_t n) {
         struct vhd_footer *tail = (struct vhd_footer *) (file + n - sizeof(*tail));
@@ -46,21 +46,17 @@ static void use(struct image *img) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         g_autofree uint8_t *copy = g_memdup2(data, size);
         struct image_open how = { "vhd" };
-        struct image_file *file;
         struct image_check check = { 0 };
         struct image *img;
-        int fd;
 
         if (size < 1024 || size > 1024 * 1024)
                 return 0;
         correct(copy, size);
         for (int round = 0; round < 2; round++) {
-                fd = memfd_create("vhd", MFD_CLOEXEC);
-                if (write(fd, copy, size) != (ssize_t) size)
-                        abort();
-                file = image_file_new(fd, /* readonly= */ false, NULL);
+                memory_disk_clear();
+                memory_disk_put(0, copy, size);
                 how.for_check = round;
-                img = image_open(file, &how, NULL);
+                img = image_open(memory_disk_open(/* readonly= */ false), &how, NULL);
                 if (!img)
                         continue;
                 if (round)
