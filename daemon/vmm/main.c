@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include <gio/gio.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@
 #include "daemon/vmm/signals.h"
 
 #define CHANNEL_FD STDIN_FILENO
+#define STACK_SIZE (512u * 1024u)
 
 typedef struct {
         GMainLoop *loop;
@@ -138,11 +140,24 @@ static bool parse_options(int argc, char **argv, SandboxConfig *config, GError *
         return argc == 1;
 }
 
+/* Of every thread, GLib's too. What is as long as a huge page is given one by kernels that do so unasked, at the first touch of a stack;
+ * nothing here goes that deep. */
+static void keep_stacks_small(void) {
+        pthread_attr_t attr;
+
+        if (pthread_attr_init(&attr) != 0)
+                return;
+        if (pthread_attr_setstacksize(&attr, STACK_SIZE) == 0)
+                (void) pthread_setattr_default_np(&attr);
+        (void) pthread_attr_destroy(&attr);
+}
+
 int main(int argc, char **argv) {
         SandboxConfig sandbox = { .seccomp = SANDBOX_SECCOMP_ON };
         g_autoptr(GError) error = NULL;
         int status = EXIT_FAILURE;
 
+        keep_stacks_small();
         g_log_set_writer_func(write_log, NULL, NULL);
         (void) signal(SIGPIPE, SIG_IGN);
         (void) signal(SIGXFSZ, SIG_IGN); /* a write beyond a limit is an error of that request */

@@ -98,6 +98,8 @@ struct engine *engine_new(enum engine_kind kind, unsigned depth, int fd, GError 
                 (void) hv_error_errno(error, errno, "mapping a bounce buffer");
                 return engine_free(e);
         }
+        /* It is hardly ever used. */
+        (void) madvise(e->bounce, BOUNCE_SIZE, MADV_NOHUGEPAGE);
         return e;
 }
 

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -263,6 +264,22 @@ static int bind_engine(void *opaque) {
         return engine_start(bq->engine);
 }
 
+static size_t iovs_size(const struct vblk_queue *bq) {
+        return (size_t) bq->n_slots * bq->max_iov * sizeof(struct iovec);
+}
+
+/* Few of them are ever touched, and a huge page for those few would be most of what this process needs. */
+static bool allocate_iovs(struct vblk_queue *bq, GError **error) {
+        void *p = mmap(NULL, iovs_size(bq), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        if (p == MAP_FAILED)
+                return hv_error_errno(error, errno, "mapping a block queue's buffer lists");
+        (void) madvise(p, iovs_size(bq), MADV_NOHUGEPAGE);
+        bq->iovs = p;
+        return true;
+}
+
 static bool
 start_thread(struct vblk_queue *bq,
              unsigned index,
@@ -307,7 +324,8 @@ bool vblk_queue_init(
         /* Room for seg_max, header and status, and never more than one system call takes. */
         bq->max_iov = MIN((unsigned) config->queue_size, (unsigned) IOV_MAX);
         bq->slots = g_new0(struct vblk_slot, bq->n_slots);
-        bq->iovs = g_new0(struct iovec, (size_t) bq->n_slots * bq->max_iov);
+        if (!allocate_iovs(bq, error))
+                return false;
         bq->engine =
                         engine_new(config->no_io_uring ? ENGINE_SYNC : ENGINE_AUTO, bq->n_slots,
                                    blk->image->main_fd, error);
@@ -330,6 +348,8 @@ void vblk_queue_release(struct vblk_queue *bq) {
         if (bq->timer.expired)
                 io_timer_close(&bq->timer);
         bq->engine = engine_free(bq->engine);
-        g_clear_pointer(&bq->iovs, g_free);
+        if (bq->iovs)
+                (void) munmap(bq->iovs, iovs_size(bq));
+        bq->iovs = NULL;
         g_clear_pointer(&bq->slots, g_free);
 }
