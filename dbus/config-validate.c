@@ -110,6 +110,7 @@ static bool check_vhost_disk(const ChvDiskConfig *disk, const char *where, GErro
                 { "rate_limit_group", disk->rate_limit_group },
                 { "bw_size", disk->limiter.bw.size > 0 },
                 { "ops_size", disk->limiter.ops.size > 0 },
+                { "packed", disk->pci.packed },
         };
 
         if (!disk->vhost_socket)

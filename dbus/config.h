@@ -60,7 +60,8 @@ typedef struct {
 
 /* Common to every PCI device. */
 typedef struct {
-        char *id; /* given or automatic (chv_config_complete) */
+        char *id;    /* given or automatic (chv_config_complete) */
+        bool packed; /* virtio rings */
         uint16_t pci_segment;
         int16_t pci_device_id; /* slot; -1: automatic */
 } ChvPciCommon;

@@ -164,10 +164,17 @@ static const ChvOption payload[] = {
                           .max = 95,                                                               \
                           .doc = "PCI segment the device sits on",                                 \
                           .offset = offsetof(type_, member_.pci_segment) },                        \
+                        { .key = "pci_device_id",                                                  \
+                          .type = CHV_OPT_S16,                                                     \
+                          .fallback = "-1",                                                        \
+                          .min = 0,                                                                \
+                          .max = 31,                                                               \
+                          .doc = "slot on that segment; the first free one when not given",        \
+                          .offset = offsetof(type_, member_.pci_device_id) },                      \
         {                                                                                          \
-                .key = "pci_device_id", .type = CHV_OPT_S16, .fallback = "-1", .min = 0,           \
-                .max = 31, .doc = "slot on that segment; the first free one when not given",       \
-                .offset = offsetof(type_, member_.pci_device_id)                                   \
+                .key = "packed", .type = CHV_OPT_BOOL, .fallback = "off",                          \
+                .doc = "offer packed rings beside split ones",                                     \
+                .offset = offsetof(type_, member_.packed)                                          \
         }
 
 /* A day: longer is a mistake. */

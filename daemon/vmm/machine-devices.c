@@ -229,6 +229,8 @@ bool machine_add_virtio(
 
         if (!vd)
                 return false;
+        if (pci->packed)
+                vd->device_features |= 1ull << VIRTIO_F_RING_PACKED;
         device = virtio_pci_new(&config, vd, on_virtio_event, machine, error);
         return device && keep_as(machine, (MachineDevice){
                                                           .device = device,

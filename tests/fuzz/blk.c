@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The virtio block device with a queue as the input has it. First comes the driver's choice (event index, write-back, whether to be
+ * The virtio block device with a queue as the input has it. First comes the driver's choice (event index, write-back, packed rings, whether to be
  * paused or reset in the end), then rings and buffers as they lie in guest memory. The device serves them when it is activated and
  * is drained before the next input, so that the same input does the same again.
  */
@@ -55,7 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 set_up();
         q = &rig.vd->queues[0];
         rig.event_idx = choice & 1;
-        rig_start(&rig, features[(choice >> 1) % G_N_ELEMENTS(features)]);
+        rig_start(&rig, features[(choice >> 1) % G_N_ELEMENTS(features)] |
+                                        (choice & 32 ? 1ull << VIRTIO_F_RING_PACKED : 0));
         /* The empty rings were served; now they are what the input says. */
         g_assert_true(rig.vd->ops->pause(rig.vd, &error));
         q->indirect = choice >> 3 & 1;

@@ -4,7 +4,7 @@
 /*
  * The virtio network device with receive, transmit and control queue as the input has them, and frames that wait to be received. The
  * first byte is the driver's choice (mergeable buffers, event index, indirect tables, filters), the second how many frames of which size there
- * are, the rest rings and buffers as they lie in guest memory. Sockets stand for the tap.
+ * are, packed rings among the sizes, the rest rings and buffers as they lie in guest memory. Sockets stand for the tap.
  */
 
 #include "fuzz.h"
@@ -87,6 +87,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         if (!rig.vd)
                 set_up();
+        if (frames & 128)
+                features |= 1ull << VIRTIO_F_RING_PACKED;
         if (choice & 1)
                 features |= 1ull << VNET_F_MRG_RXBUF;
         if (choice & 2)

@@ -2,8 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * A split queue whose rings, tables and indices are the input: a header of eight bytes (size as a power of two, features,
- * where the indices stand), then guest memory from address 0 on. The device takes every chain, checks that it stays
+ * A queue, split or packed, whose rings, tables and indices are the input: a header of eight bytes (size, as a power of two of a split
+ * one; features; where the indices stand), then guest memory from address 0 on. The device takes every chain, checks that it stays
  * within memory and within the promises of virtq.h, scribbles over what it may write (which can be the rings), and returns it.
  */
 
@@ -49,11 +49,28 @@ static void check_iov(const gmem *mem, const struct iovec *iov) {
         g_assert_not_reached();
 }
 
+/* Of chains held there are no more than descriptors, and each side of the ring stands where they say. */
+static void check_places(const struct virtq *q, unsigned held) {
+        if (!q->packed) {
+                g_assert_cmpuint(q->in_flight, ==, held);
+                return;
+        }
+        g_assert_cmpuint(q->in_flight, >=, held);
+        g_assert_cmpuint(q->in_flight, <=, q->size);
+        g_assert_cmpuint(q->last_avail & 0x7fff, <, q->size);
+        g_assert_cmpuint(
+                        ((q->used_idx & 0x7fff) + q->in_flight) % q->size, ==,
+                        q->last_avail & 0x7fff);
+}
+
 static void use(struct virtq *q, const struct virtq_chain *c, unsigned round) {
         uint64_t read_len = 0, write_len = 0;
         uint8_t buf[64];
 
-        g_assert_cmpuint((uint16_t) c->token, <, q->size);
+        if (q->packed)
+                g_assert_cmpuint(c->token >> 16, >, 0);
+        else
+                g_assert_cmpuint(c->token, <, q->size);
         g_assert_cmpuint(c->n_read + c->n_write, <=, c->iov_max);
         for (unsigned i = 0; i < (unsigned) c->n_read + c->n_write; i++) {
                 check_iov(q->mem, &c->iov[i]);
@@ -98,8 +115,15 @@ static void serve(struct virtq *q, uint16_t iov_max) {
                         tokens[held++] = c.token;
                 }
 
-                if (held > 0 && (r != 0 || round % 3 != 0))
+                if (held > 1 && round % 13 == 12) {
+                        struct virtq_used done[] = { { tokens[held - 1], round },
+                                                     { tokens[held - 2], 0 } };
+
+                        held -= 2;
+                        virtq_push_many(q, done, 2);
+                } else if (held > 0 && (r != 0 || round % 3 != 0))
                         virtq_push(q, tokens[--held], round);
+                check_places(q, held);
                 (void) virtq_want_interrupt(q);
                 (void) virtq_pending(q);
         }
@@ -110,6 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct header h;
         struct virtq q;
         uint16_t n;
+        bool packed;
 
         if (size < sizeof(h) || size > sizeof(h) + RAM)
                 return 0;
@@ -122,15 +147,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (!gmem_track_dirty(mem, h.features & 4, /* error= */ NULL))
                 abort();
 
-        n = (uint16_t) (1u << h.size_log2 % (SIZE_MAX_LOG2 + 1));
+        packed = h.features & 8;
+        n = packed ? 1u + h.size_log2 : (uint16_t) (1u << h.size_log2 % (SIZE_MAX_LOG2 + 1));
         q = (struct virtq){ .mem = mem, .max_size = n, .kick_fd = -1 };
         virtq_reset(&q);
+        virtq_start_over(&q, packed);
         q.event_idx = h.features & 1;
         q.indirect = h.features & 2;
         q.avail = GADDR(16 * (uint64_t) n);
-        q.used = GADDR((q.avail.v + 6 + 2 * (uint64_t) n + 3) & ~3ull);
-        q.last_avail = h.last_avail;
-        q.used_idx = q.signalled = h.used_idx;
+        q.used = GADDR(packed ? q.avail.v + 4 : (q.avail.v + 6 + 2 * (uint64_t) n + 3) & ~3ull);
+        if (packed)
+                q.last_avail = q.used_idx = (h.last_avail & 0x8000) | (h.last_avail & 0x7fff) % n;
+        else {
+                q.last_avail = h.last_avail;
+                q.used_idx = q.signalled = h.used_idx;
+        }
         g_assert_cmpint(virtq_enable(&q), ==, 0);
         virtq_disable_notify(&q);
         serve(&q, h.iov_max % (IOVS + 1));

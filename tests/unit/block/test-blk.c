@@ -247,10 +247,7 @@ static void test_looping_chain(void) {
         struct rig r;
         autofd fd = start(&r, &(struct setup){ 0 }, FEATURE(FLUSH));
 
-        drv_put_desc(r.mem, r.rings[0].desc, 0, HEADER, 16, DRV_NEXT, 1);
-        drv_put_desc(r.mem, r.rings[0].desc, 1, BUFFER, 512, DRV_NEXT, 0);
-        drv_put_avail(&r.rings[0], 0, 0);
-        drv_put_avail_idx(&r.rings[0], 1);
+        drv_put_endless(&r.rings[0], GADDR(HEADER));
         rig_kick(&r, 0);
         g_assert_true(rig_wait_broken(&r, TIMEOUT_MS));
         rig_clear(&r);

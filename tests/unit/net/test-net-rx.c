@@ -212,9 +212,7 @@ static void test_broken_chains(void) {
 
         /* A loop in the transmit queue. */
         nrig_start(&n, 1, false, 0);
-        drv_put_desc(n.r.mem, n.r.rings[1].desc, 0, FRAMES, 64, DRV_NEXT, 0);
-        drv_put_avail(&n.r.rings[1], 0, 0);
-        drv_put_avail_idx(&n.r.rings[1], 1);
+        drv_put_endless(&n.r.rings[1], GADDR(FRAMES));
         rig_kick(&n.r, 1);
         g_assert_true(rig_wait_broken(&n.r, TIMEOUT_MS));
         rig_stop(&n.r);

@@ -106,6 +106,9 @@ static void set_ring_up(struct rig *r, unsigned i, uint64_t base) {
 void rig_prepare(struct rig *r, uint64_t features) {
         uint64_t base = 0;
 
+        if (g_getenv("CHV_TEST_PACKED"))
+                features |= 1ull << VIRTIO_F_RING_PACKED;
+
         r->vd->features = features;
         if (r->vd->ops->negotiated)
                 g_assert_true(r->vd->ops->negotiated(r->vd, features));

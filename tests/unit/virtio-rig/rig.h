@@ -38,7 +38,8 @@ void rig_init_shared(struct rig *r);
 /* Takes vd. Rings of each queue's max size; indirect tables of table_max descriptors where that is not 0. */
 void rig_attach(struct rig *r, struct virtio_dev *vd, bool event_idx, uint16_t table_max);
 
-/* Negotiates exactly features, sets all rings up anew and activates; or all but the last, for what comes in between. */
+/* Negotiates exactly features, sets all rings up anew and activates; or all but the last, for what comes in between. Rings are packed
+ * with that feature, or with CHV_TEST_PACKED in the environment. */
 void rig_start(struct rig *r, uint64_t features);
 void rig_prepare(struct rig *r, uint64_t features);
 void rig_activate(struct rig *r);

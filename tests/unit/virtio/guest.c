@@ -164,6 +164,8 @@ struct guest_dev *guest_add(struct guest *g, struct virtio_dev *vd, bool bar32) 
         struct guest_dev *d = g_new0(struct guest_dev, 1);
         g_autoptr(GError) error = NULL;
 
+        if (g_getenv("CHV_TEST_PACKED"))
+                vd->device_features |= F_RING_PACKED;
         d->g = g;
         d->dev = virtio_pci_new(&config, vd, on_event, g, &error);
         g_assert_no_error(error);
@@ -295,6 +297,8 @@ void guest_driver_ok(struct guest_dev *d) {
 
 void guest_start(struct guest_dev *d, uint64_t features) {
         features |= F_VERSION_1;
+        if (g_getenv("CHV_TEST_PACKED"))
+                features |= F_RING_PACKED;
         g_assert_true(guest_negotiate(d, features));
         guest_msix(d);
         for (unsigned i = 0; i < d->n_queues; i++)

@@ -113,7 +113,8 @@ void guest_queue(
                 uint16_t table_max,
                 uint64_t features);
 void guest_driver_ok(struct guest_dev *d);
-/* All of the above with these features besides VERSION_1 (subset of what is offered) and every queue. */
+/* All of the above with these features besides VERSION_1 (subset of what is offered) and every queue. With CHV_TEST_PACKED in the
+ * environment rings are packed. */
 void guest_start(struct guest_dev *d, uint64_t features);
 
 void guest_notify(struct guest_dev *d, unsigned i);

@@ -82,7 +82,8 @@ static void test_fill(gconstpointer data) {
         struct rig r;
 
         rig_up(&r);
-        g_assert_cmphex(guest_features(r.d), ==, F_VERSION_1 | F_INDIRECT | F_EVENT_IDX);
+        g_assert_cmphex(guest_features(r.d) & ~F_RING_PACKED, ==,
+                        F_VERSION_1 | F_INDIRECT | F_EVENT_IDX);
         guest_start(r.d, features);
         g_assert_cmphex(guest_read(r.g, r.d->config, 4), ==, 0);
 
@@ -174,8 +175,7 @@ static void test_broken(void) {
 
         rig_up(&r);
         guest_start(r.d, 0);
-        drv_put_desc(r.g->mem, r.d->rings[0].desc, 0, GUEST_RAM, 16, DRV_WRITE, 0);
-        drv_put_avail_idx(&r.d->rings[0], 1);
+        drv_put_endless(&r.d->rings[0], GADDR(GUEST_RAM));
         guest_notify(r.d, 0);
         guest_wait_status(r.d, STATUS_NEEDS_RESET);
         guest_wait_interrupt(r.d, 0, 0);
@@ -241,6 +241,7 @@ static void test_migrate(void) {
         g_autoptr(GVariant) state = NULL;
         g_autoptr(GError) error = NULL;
         struct rig a, b;
+        gaddr used;
 
         rig_up(&a);
         guest_start(a.d, F_EVENT_IDX);
@@ -258,8 +259,9 @@ static void test_migrate(void) {
         guest_wait_interrupt(b.d, 1, 0);
         g_assert_false(all_zero(&b, 0, 64));
         /* 64 bytes for its second entry. */
-        g_assert_cmpmem(guest_at(b.g, GADDR(a.d->rings[0].used.v + 2), 2), 2, "\2\0", 2);
-        g_assert_cmpmem(guest_at(b.g, GADDR(a.d->rings[0].used.v + 16), 1), 1, "\100", 1);
+        used = a.d->rings[0].packed ? GADDR(a.d->rings[0].desc.v + 24)
+                                    : GADDR(a.d->rings[0].used.v + 16);
+        g_assert_cmpmem(guest_at(b.g, used, 4), 4, "\100\0\0\0", 4);
         rig_down(&b);
         rig_down(&a);
 }

@@ -187,6 +187,43 @@ static void test_bad_queues(void) {
         probe_rig_down(&r);
 }
 
+/* The layout is chosen with the features: then queues start over, of any size, and a queue that was enabled before is in the way. */
+static void test_packed(void) {
+        const struct virtq *q;
+        struct probe_rig r;
+
+        probe_rig_up(&r);
+        q = &r.p->vd.queues[0];
+        expect_refused(&r, F_VERSION_1 | F_RING_PACKED);
+        r.p->vd.device_features |= F_RING_PACKED;
+
+        guest_reset(r.d);
+        probe_set_status(&r, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
+        guest_queue(r.d, 0, 16, 0, 0);
+        g_assert_true(q->ready && !q->packed);
+        guest_set(r.d, REG_DRIVER_FEATURE_SELECT, 1, 4);
+        guest_set(r.d, REG_DRIVER_FEATURE, (F_VERSION_1 | F_RING_PACKED) >> 32, 4);
+        probe_set_status(&r, 0x0b);
+        g_assert_cmphex(probe_status(&r), ==, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
+        guest_set(r.d, REG_DRIVER_FEATURE, F_VERSION_1 >> 32, 4);
+        probe_set_status(&r, 0x0b);
+        g_assert_cmphex(probe_status(&r), ==, 0x0b);
+
+        g_assert_true(guest_negotiate(r.d, F_VERSION_1 | F_RING_PACKED));
+        guest_queue(r.d, 0, 13, 0, F_RING_PACKED);
+        g_assert_true(q->ready && q->packed);
+        g_assert_cmpuint(q->size, ==, 13);
+        g_assert_cmphex(q->last_avail, ==, 0x8000);
+        g_assert_cmphex(q->used_idx, ==, 0x8000);
+        guest_driver_ok(r.d);
+        g_assert_true(r.p->running);
+        /* And back. */
+        guest_start(r.d, 0);
+        g_assert_true(q->ready && !q->packed);
+        g_assert_cmpuint(q->last_avail, ==, 0);
+        probe_rig_down(&r);
+}
+
 /* Queue registers */
 
 static void test_queue_registers(void) {
@@ -505,6 +542,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/virtio-pci/events", test_events);
         g_test_add_func("/virtio-pci/activation-fails", test_activation_fails);
         g_test_add_func("/virtio-pci/bad-queues", test_bad_queues);
+        g_test_add_func("/virtio-pci/packed", test_packed);
         g_test_add_func("/virtio-pci/queue-registers", test_queue_registers);
         g_test_add_func("/virtio-pci/widths", test_widths);
         g_test_add_func("/virtio-pci/config", test_config);
