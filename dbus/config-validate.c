@@ -343,6 +343,7 @@ static bool check_backend(const ChvNetConfig *net, const char *where, GError **e
                 { "ip", net->ip },
                 { "mask", net->mask },
                 { "host_mac", net->host_mac },
+                { "vhost", g_strcmp0(net->vhost, "on") == 0 },
         };
 
         if (!chv_net_is_passt(net))
@@ -361,6 +362,19 @@ static bool check_backend(const ChvNetConfig *net, const char *where, GError **e
         return true;
 }
 
+/* Nobody is to wonder why the kernel does not move the frames. */
+static bool check_vhost(const ChvNetConfig *net, const char *where, GError **error) {
+        if (g_strcmp0(net->mac_filter, "on") == 0)
+                return chv_invalid(
+                                error,
+                                "%s.vhost: the kernel does not check addresses; needs "
+                                "mac_filter=off",
+                                where);
+        return !net->pci.packed ||
+               chv_invalid(error, "%s.vhost: the kernel has no packed rings; needs packed=off",
+                           where);
+}
+
 static bool check_net(const ChvNetConfig *net, uint32_t vcpus, const char *where, GError **error) {
         if ((net->tap && !check_tap(net->tap, where, error)) || !check_bridge(net, where, error) ||
             !check_backend(net, where, error))
@@ -377,6 +391,8 @@ static bool check_net(const ChvNetConfig *net, uint32_t vcpus, const char *where
                 return chv_invalid(
                                 error, "%s.%s: needs offload_csum", where,
                                 net->offload_tso ? "offload_tso" : "offload_ufo");
+        if (g_strcmp0(net->vhost, "on") == 0 && !check_vhost(net, where, error))
+                return false;
         return chv_limiter_validate(&net->limiter, where, error) &&
                check_address(net, where, error) && check_mac(net->mac, where, "mac", error) &&
                check_mac(net->host_mac, where, "host_mac", error);

@@ -120,6 +120,7 @@ typedef struct {
         uint16_t queue_size;                         /* 256 */
         bool offload_tso, offload_ufo, offload_csum; /* true */
         ChvRateLimiter limiter;                      /* of each direction */
+        char *vhost;                                 /* "auto", "on" or "off"; NULL: auto */
 } ChvNetConfig;
 
 typedef struct {
@@ -186,6 +187,9 @@ void chv_config_complete(ChvConfig *config);
 
 /* Whether the frames of a network go to passt. */
 bool chv_net_is_passt(const ChvNetConfig *net);
+
+/* Whether the kernel is to move the frames, if it can. Of a complete configuration. */
+bool chv_net_wants_vhost(const ChvNetConfig *net);
 /* Gives network i passt, unless it says what else it wants. */
 void chv_config_prefer_passt(ChvConfig *config, size_t i);
 

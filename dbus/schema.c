@@ -400,6 +400,14 @@ static const ChvOption net[] = {
           .fallback = "on",
           .doc = "offer checksum offload",
           .offset = offsetof(ChvNetConfig, offload_csum) },
+        { .key = "vhost",
+          .type = CHV_OPT_STRING,
+          .choices = "auto on off",
+          .doc = "the host's kernel moves the frames of a tap (vhost-net): if it can, or else no "
+                 "VM; "
+                 "not with mac_filter",
+          .resolver = CHV_OPT_BY_BROKER,
+          .offset = offsetof(ChvNetConfig, vhost) },
         RATE_LIMITER(ChvNetConfig, true),
         PCI_COMMON(ChvNetConfig, pci, NULL),
 };

@@ -21,6 +21,7 @@
 #include "daemon/chvd/resource.h"
 #include "daemon/chvd/tap.h"
 #include "daemon/chvd/thread.h"
+#include "daemon/chvd/vhost.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
 
@@ -426,6 +427,14 @@ static bool add_terminals(Opening *opening, const ChvConfig *config, GError **er
                add_terminal(opening, "debug_console", &config->debug_console, error);
 }
 
+/* Neither are these: nobody gives them, and a host may do without. */
+static bool add_kernel_nets(ChvdResources *resources, const ChvConfig *config, GError **error) {
+        for (size_t i = 0; i < config->n_net; i++)
+                if (!chvd_vhost_add(resources->fds, &config->net[i], i, error))
+                        return false;
+        return true;
+}
+
 static bool add_all(Opening *opening, const char *kvm_path, GError **error) {
         ChvdResources *resources = opening->resources;
         const ChvdDefinition *definition = resources->definition;
@@ -436,7 +445,8 @@ static bool add_all(Opening *opening, const char *kvm_path, GError **error) {
                 if (g_cancellable_set_error_if_cancelled(opening->cancellable, error) ||
                     !add_need(opening, &g_array_index(definition->needs, ChvResource, i), error))
                         return false;
-        return add_terminals(opening, definition->config, error);
+        return add_terminals(opening, definition->config, error) &&
+               add_kernel_nets(resources, definition->config, error);
 }
 
 static gpointer open_in_thread(gpointer data, GCancellable *cancellable, GError **error) {

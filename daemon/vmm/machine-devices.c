@@ -10,9 +10,6 @@
 #include "daemon/vmm/disk.h"
 #include "daemon/vmm/machine-private.h"
 
-#include <stdio.h>
-#include <unistd.h>
-
 #include "dbus/error.h"
 
 #define DEBUG_CODES_MAX 64
@@ -277,59 +274,6 @@ static bool add_disk(Machine *machine, size_t index, GError **error) {
                         disk->pci.pci_segment == 0, "disks", index, error);
 }
 
-static bool parse_mac(const char *text, uint8_t mac[static 6]) {
-        unsigned b[6];
-
-        if (!text ||
-            sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5]) != 6)
-                return false;
-        for (unsigned i = 0; i < 6; i++)
-                mac[i] = (uint8_t) b[i];
-        return true;
-}
-
-static bool add_net(Machine *machine, size_t index, GError **error) {
-        const ChvNetConfig *net = &machine->parts.config->net[index];
-        bool passt = chv_net_is_passt(net);
-        unsigned n_pairs = net->num_queues / 2;
-        g_autofree int *fds = g_new(int, n_pairs);
-        struct virtio_net_config config = {
-                .id = net->pci.id,
-                .tap_fds = fds,
-                .n_pairs = (uint16_t) n_pairs,
-                .queue_size = net->queue_size,
-                .mac_filter = g_strcmp0(net->mac_filter, "on") == 0,
-                .mtu = net->mtu,
-                .offload_tso = net->offload_tso,
-                .offload_ufo = net->offload_ufo,
-                .offload_csum = net->offload_csum,
-                .limits = machine_limits(&net->limiter),
-                .hook = { machine->parts.io_thread_start, NULL },
-        };
-        struct virtio_dev *vd;
-
-        if (!parse_mac(net->mac, config.mac)) {
-                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG, "%s.mac: not a MAC address",
-                            net->pci.id);
-                return false;
-        }
-        for (unsigned i = 0; i < n_pairs; i++) {
-                fds[i] = passt ? machine_open_stream(machine, net, error)
-                               : fd_table_dup(machine->parts.fds,
-                                              machine_fd_name(machine, CHV_RESOURCE_TAP, net, i),
-                                              error);
-                if (fds[i] < 0) {
-                        while (i-- > 0)
-                                (void) close(fds[i]);
-                        return false;
-                }
-        }
-        vd = (passt ? virtio_net_stream_new : virtio_net_new)(machine->memory, &config, error);
-        if (passt)
-                machine_join_stream(machine, net->pci.id, vd);
-        return machine_add_virtio(machine, vd, &net->pci, /* bar32= */ false, "net", index, error);
-}
-
 static bool add_rng(Machine *machine, GError **error) {
         const ChvRngConfig *rng = &machine->parts.config->rng;
         const char *name = machine_fd_name(machine, CHV_RESOURCE_RNG, rng, 0);
@@ -382,7 +326,7 @@ bool machine_add_devices(Machine *machine, GError **error) {
                                                   : add_disk)(machine, i, error))
                         return false;
         for (size_t i = 0; i < config->n_net; i++)
-                if (!add_net(machine, i, error))
+                if (!machine_add_net(machine, i, error))
                         return false;
         return add_rng(machine, error);
 }

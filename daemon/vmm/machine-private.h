@@ -105,6 +105,9 @@ bool machine_add_vhost_disk(Machine *machine, size_t index, GError **error);
 int machine_open_stream(Machine *machine, const ChvNetConfig *net, GError **error);
 void machine_join_stream(Machine *machine, const char *id, struct virtio_dev *vd);
 
+/* machine-net.c */
+bool machine_add_net(Machine *machine, size_t index, GError **error);
+
 /* machine-boot.c: tables, payload, first instruction. */
 bool machine_load(Machine *machine, GError **error);
 

@@ -48,6 +48,10 @@ struct capture {
         uint64_t head, tail; /* written to, read from; head - tail bytes are there */
         uint64_t frames, drops;
         bool over; /* no more frames */
+        bool done; /* and nothing left to write */
+
+        void (*ended)(void *opaque);
+        void *ended_opaque;
 
         /* Of the thread. */
         struct io_watch wake, sink;
@@ -108,6 +112,15 @@ static void wait_for_reader(capture *c) {
                 c->waits = true;
 }
 
+bool capture_has_ended(capture *c) {
+        bool done;
+
+        pthread_mutex_lock(&c->lock);
+        done = c->done;
+        pthread_mutex_unlock(&c->lock);
+        return done;
+}
+
 /* What there is, in one piece; 0: nothing. */
 static size_t peek(capture *c, bool *ret_over) {
         uint64_t n;
@@ -128,9 +141,17 @@ static void forget(capture *c, size_t n) {
 static void end(capture *c) {
         close_sink(c);
         pthread_mutex_lock(&c->lock);
-        c->over = true;
+        c->over = c->done = true;
         c->tail = c->head;
         pthread_mutex_unlock(&c->lock);
+}
+
+static void end_by_itself(capture *c) {
+        bool before = capture_has_ended(c);
+
+        end(c);
+        if (!before && c->ended)
+                c->ended(c->ended_opaque);
 }
 
 static void drain(capture *c) {
@@ -145,10 +166,10 @@ static void drain(capture *c) {
                 else if (done < 0 && errno == EAGAIN)
                         return wait_for_reader(c);
                 else if (done == 0 || errno != EINTR)
-                        return end(c);
+                        return end_by_itself(c);
         }
         if (over)
-                return end(c);
+                return end_by_itself(c);
         if (c->waits)
                 iothread_unwatch(c->thread, &c->sink);
         c->waits = false;
@@ -217,6 +238,8 @@ capture *capture_new(const struct capture_config *config, GError **error) {
         c->snaplen = config->snaplen ? MIN(config->snaplen, CAPTURE_SNAPLEN_MAX)
                                      : CAPTURE_SNAPLEN_MAX;
         c->limit = config->count;
+        c->ended = config->ended;
+        c->ended_opaque = config->ended_opaque;
         c->sink = (struct io_watch){ config->fd, on_sink, c };
         c->wake = (struct io_watch){ -1, on_wake, c };
         if (!check_sink(config->fd, error))

@@ -23,6 +23,10 @@ struct capture_config {
         uint64_t count;   /* frames to capture; 0: no end */
         void (*thread_start)(void *opaque);
         void *opaque;
+        /* It has ended by itself: all frames are captured, or the reader is gone. On the capture's thread, and never once it is being
+         * freed. May be NULL. */
+        void (*ended)(void *opaque);
+        void *ended_opaque;
 };
 
 capture *capture_new(const struct capture_config *config, GError **error);
@@ -36,3 +40,6 @@ void capture_frame(capture *c, const struct iovec *iov, size_t n, size_t offset,
 
 /* Frames so far: taken into the buffer, and dropped because it was full. */
 void capture_counters(capture *c, uint64_t *ret_frames, uint64_t *ret_drops);
+
+/* Whether it has ended by itself. Any thread. */
+bool capture_has_ended(capture *c);

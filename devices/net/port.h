@@ -3,6 +3,7 @@
 #pragma once
 
 #include <glib.h>
+#include <linux/filter.h>
 #include <stdbool.h>
 
 /*
@@ -35,4 +36,9 @@ struct net_port_ops {
 
         /* Frames of the interface come to fd, too / no more. 0 or negative errno. */
         int (*attach)(int fd, bool on);
+
+        /* Frames to the guest come only if the program says so, on all descriptors that are attached at the time; NULL: all come.
+         * Before another descriptor is attached it is to be taken away, and it stays where it is in memory until then. NULL: cannot. 0 or
+         * negative errno. */
+        int (*set_program)(int fd, const struct sock_fprog *program);
 };

@@ -123,9 +123,26 @@ static int tap_attach(int fd, bool on) {
         return errno == EINVAL ? 0 : -errno;
 }
 
+/*
+ * The kernel remembers the last program, which the next to adopt the interface looks at, and tries to attach it to queues that come
+ * later, from where it was in memory; when that works it leaves the queue itself unattached (tun_attach() of drivers/net/tun.c). So what
+ * is left behind is one that lets everything through, and none is there when queues change.
+ */
+static int tap_set_program(int fd, const struct sock_fprog *program) {
+        struct sock_filter accept = BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+        struct sock_fprog all = { .len = 1, .filter = &accept };
+
+        if (ioctl(fd, TUNATTACHFILTER, program ?: &all) < 0)
+                return -errno;
+        if (!program && ioctl(fd, TUNDETACHFILTER, 0) < 0)
+                return -errno;
+        return 0;
+}
+
 const struct net_port_ops net_tap_ops = {
         .adopt = tap_adopt,
         .offloads = tap_offloads,
         .set_offloads = tap_set_offloads,
         .attach = tap_attach,
+        .set_program = tap_set_program,
 };

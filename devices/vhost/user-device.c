@@ -48,24 +48,11 @@ static void tell(struct vuser *v, const char *why) {
                 v->changed(v->opaque, v->vd.id, connected, why);
 }
 
-/* The second word of the avail or used ring, written by somebody else (virtio 1.2, 2.7.6 and 2.7.8). */
-static uint16_t ring_idx(const void *ring) {
-        return GUINT16_FROM_LE(__atomic_load_n((const uint16_t *) ring + 1, __ATOMIC_ACQUIRE));
-}
-
-/* Where a ring goes on whose back end has not said it: the used ring is the one thing that all three agree on. */
-static void resume_from_used(struct virtq *q) {
-        q->last_avail = q->used_idx = q->signalled = q->avail_seen = ring_idx(q->used_host);
-}
-
-static bool is_idle(const struct virtq *q) {
-        return ring_idx(q->avail_host) == ring_idx(q->used_host);
-}
-
 /* The back end is gone, and all that there is to know of a ring is in guest memory. */
 static void leave_ring(struct vuser *v, struct virtq *q) {
-        resume_from_used(q);
-        if (v->spoiled || !v->kind->keep_inflight || v->back.inflight_fd >= 0 || is_idle(q))
+        vhost_resume_from_used(q);
+        if (v->spoiled || !v->kind->keep_inflight || v->back.inflight_fd >= 0 ||
+            vhost_ring_is_idle(q))
                 return;
         v->spoiled = true;
         v->vd.transport->needs_reset(
@@ -125,7 +112,7 @@ static int start_rings(struct vuser *v) {
                 r = vhost_user_keep_inflight(&v->back, v->n_queues, v->queue_size);
         for (unsigned i = 0; r == 0 && i < v->vd.n_queues; i++) {
                 struct virtq *q = &v->vd.queues[i];
-                struct vhost_ring ring = { i, q, q->kick_fd, call_fd(v, q) };
+                struct vhost_ring ring = { i, q, q->kick_fd, call_fd(v, q), /* fault_fd= */ -1 };
 
                 if (q->ready)
                         r = vhost->ops->start(vhost, &ring);
@@ -169,9 +156,10 @@ static void stop(struct vuser *v) {
                 if (!q->ready)
                         continue;
                 r = vhost->ops->stop(vhost, i, &next);
-                resume_from_used(q);
                 if (r == 0)
-                        q->last_avail = q->avail_seen = next;
+                        vhost_resume(q, next);
+                else
+                        vhost_resume_from_used(q);
         }
         v->back.timeout_ms = VHOST_USER_TIMEOUT_MS;
         if (r < 0) {

@@ -17,6 +17,7 @@ struct vhost_ring {
         unsigned index;
         const struct virtq *q; /* enabled; last_avail is where to go on */
         int kick_fd, call_fd;  /* borrowed */
+        int fault_fd; /* signalled when the driver breaks the rules; borrowed; -1: nobody listens */
 };
 
 struct vhost_ops {
@@ -31,3 +32,11 @@ struct vhost_ops {
 struct vhost {
         const struct vhost_ops *ops;
 };
+
+/* The queue is ours again, and the back end has said which avail entry is next / has said nothing: everything that it has taken is
+ * used. */
+void vhost_resume(struct virtq *q, uint16_t next);
+void vhost_resume_from_used(struct virtq *q);
+
+/* Whether everything that the driver has made available is used. */
+bool vhost_ring_is_idle(const struct virtq *q);

@@ -265,6 +265,8 @@ write_queue(struct virtio_common *c,
             unsigned len) {
         if (offset == QUEUE_MSIX_VECTOR) {
                 set_vector(q, virtio_common_valid_vector(c, (uint16_t) value));
+                if (c->vd->active && c->vd->ops->vector_changed)
+                        c->vd->ops->vector_changed(c->vd, q);
                 return;
         }
 

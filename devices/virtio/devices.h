@@ -76,7 +76,18 @@ struct virtio_net_config {
         bool offload_tso, offload_ufo, offload_csum;
         struct throttle_config limits; /* of each direction, over all pairs */
         struct io_thread_hook hook;
+        /* Descriptors of /dev/vhost-net, one a queue pair or -1: the kernel moves frames as long as nothing is asked for that it
+         * cannot do. NULL: none. Taken like tap_fds. */
+        const int *vhost_fds;
+        /* Files of numbers: bytes and frames that the interface has handed out, then those that it has been given. NULL: the kernel's
+         * frames are not counted. Taken likewise. */
+        const int *statistics_fds;
+        /* The kernel's back end does not do what it should, and user space goes on; a pair's thread. May be NULL. */
+        void (*kernel_failed)(void *opaque, const char *id, int errnum);
+        void *kernel_failed_opaque;
 };
+
+#define VIRTIO_NET_STATISTICS 4u
 
 struct virtio_dev *
 virtio_net_new(const gmem *mem, const struct virtio_net_config *config, GError **error);

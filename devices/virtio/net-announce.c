@@ -35,7 +35,10 @@ static void send_rarp(struct vnet_pair *pair) {
         memcpy(p + 22, mac, 6);
         memcpy(p + 32, mac, 6);
         /* One of several, so nobody waits for a port that is full. */
-        (void) !writev(pair->fd, &iov, 1);
+        if (writev(pair->fd, &iov, 1) < 0)
+                return;
+        vnet_count(&pair->net->announce.frames, 1);
+        vnet_count(&pair->net->announce.bytes, sizeof(frame) - NET_HEADER_LEN);
 }
 
 static void announce(struct vnet *net) {

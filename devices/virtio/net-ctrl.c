@@ -22,7 +22,7 @@ struct command {
         const struct virtq_chain *chain;
 };
 
-int vnet_set_pairs(struct vnet *net, unsigned n) {
+static int set_active(struct vnet *net, unsigned n) {
         int r;
 
         for (; net->active_pairs > n; net->active_pairs--) {
@@ -44,6 +44,18 @@ int vnet_set_pairs(struct vnet *net, unsigned n) {
                 }
         }
         return 0;
+}
+
+int vnet_set_pairs(struct vnet *net, unsigned n) {
+        bool filter = net->programmed && n != net->active_pairs;
+        int r;
+
+        if (filter)
+                vnet_kernel_unfilter(net);
+        r = set_active(net, n);
+        if (filter)
+                vnet_kernel_filter(net);
+        return r;
 }
 
 static bool set_pairs(struct vnet *net, const struct command *c) {
@@ -70,6 +82,7 @@ static bool set_offloads(struct vnet *net, const struct command *c) {
 
 static void set_filter(struct vnet *net, const struct vnet_filter *filter) {
         net->filter = *filter;
+        vnet_kernel_filter(net);
         for (unsigned i = 0; i < net->active_pairs; i++)
                 vnet_pair_set_filter(net->pairs[i]);
 }
@@ -192,8 +205,7 @@ static void broken(struct vnet *net) {
 
 static void serve(struct vnet *net) {
         struct virtq *q = net->ctrl.q;
-        /* Shared with the transmit queue of the same thread, which keeps nothing in it. */
-        struct virtq_chain chain = { .iov = net->pairs[0]->tx.iov, .iov_max = IOV_MAX };
+        struct virtq_chain chain = { .iov = net->ctrl.iov, .iov_max = IOV_MAX };
         int left = MAX_COMMANDS;
 
         if (q->broken)

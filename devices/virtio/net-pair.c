@@ -7,6 +7,8 @@
  * The port is watched only for what can be used at the moment: for reading while the guest has buffers, for writing while a frame
  * could not be sent, and otherwise not at all, because a descriptor in error would keep waking the thread. A direction that has reached
  * its limits waits for a timer and for nothing else.
+ *
+ * Where the kernel moves the frames (net-kernel.c) the thread has nothing to do.
  */
 
 #include "devices/virtio/net.h"
@@ -177,16 +179,10 @@ void vnet_pair_limits_changed(struct vnet_pair *pair) {
         (void) iothread_call(pair->thread, retry_here, pair);
 }
 
-static int start_here(void *opaque) {
-        struct vnet_pair *pair = opaque;
-        int r;
+/* In user space. */
+static int start_moving(struct vnet_pair *pair) {
+        int r = iothread_watch(pair->thread, &pair->rx.kick, EPOLLIN);
 
-        if (pair->serving)
-                return 0;
-        pair->rx.kick = (struct io_watch){ pair->rx.q->kick_fd, on_rx_kick, pair };
-        pair->tx.kick = (struct io_watch){ pair->tx.q->kick_fd, on_tx_kick, pair };
-        pair->port = (struct io_watch){ pair->fd, on_port, pair };
-        r = iothread_watch(pair->thread, &pair->rx.kick, EPOLLIN);
         if (r < 0)
                 return r;
         r = iothread_watch(pair->thread, &pair->tx.kick, EPOLLIN);
@@ -201,9 +197,6 @@ static int start_here(void *opaque) {
                 iothread_unwatch(pair->thread, &pair->tx.kick);
                 return r;
         }
-        pair->serving = true;
-        pair->dead = false;
-        pair->filter = pair->net->filter;
         pair->tx.blocked = false;
         /* Buffers and frames that came before the watches, or whose kick was consumed before a pause. */
         vnet_rx_run(pair);
@@ -212,12 +205,7 @@ static int start_here(void *opaque) {
         return 0;
 }
 
-static int stop_here(void *opaque) {
-        struct vnet_pair *pair = opaque;
-
-        if (!pair->serving)
-                return 0;
-        pair->serving = false;
+static void stop_moving(struct vnet_pair *pair) {
         iothread_unwatch(pair->thread, &pair->rx.kick);
         iothread_unwatch(pair->thread, &pair->tx.kick);
         if (pair->port_events != 0)
@@ -225,7 +213,74 @@ static int stop_here(void *opaque) {
         pair->port_events = 0;
         stop_timers(pair);
         vnet_rx_give_back(pair);
+}
+
+static int start_here(void *opaque) {
+        struct vnet_pair *pair = opaque;
+        int r;
+
+        if (pair->serving)
+                return 0;
+        pair->rx.kick = (struct io_watch){ pair->rx.q->kick_fd, on_rx_kick, pair };
+        pair->tx.kick = (struct io_watch){ pair->tx.q->kick_fd, on_tx_kick, pair };
+        pair->port = (struct io_watch){ pair->fd, on_port, pair };
+        pair->dead = false;
+        pair->filter = pair->net->filter;
+        r = vnet_kernel_wanted(pair) ? vnet_kernel_take(pair) : -1;
+        if (r < 0)
+                r = start_moving(pair);
+        pair->serving = r == 0;
+        return r;
+}
+
+static int stop_here(void *opaque) {
+        struct vnet_pair *pair = opaque;
+
+        if (!pair->serving)
+                return 0;
+        pair->serving = false;
+        if (pair->kernel.serving)
+                vnet_kernel_release(pair);
+        else
+                stop_moving(pair);
         return 0;
+}
+
+static void change_hands(struct vnet_pair *pair) {
+        if (pair->kernel.serving)
+                vnet_kernel_release(pair);
+        else
+                stop_moving(pair);
+        if (vnet_kernel_wanted(pair) && vnet_kernel_take(pair) == 0)
+                return;
+        if (start_moving(pair) == 0)
+                return;
+        pair->serving = false;
+        vnet_pair_broken(pair, pair->rx.q, "its queues cannot be watched");
+}
+
+static int switch_here(void *opaque) {
+        struct vnet_pair *pair = opaque;
+
+        if (pair->serving && pair->kernel.serving != vnet_kernel_wanted(pair))
+                change_hands(pair);
+        return 0;
+}
+
+void vnet_pair_switch(struct vnet_pair *pair) {
+        (void) iothread_call(pair->thread, switch_here, pair);
+}
+
+static int rebind_here(void *opaque) {
+        struct vnet_pair *pair = opaque;
+
+        if (pair->serving && pair->kernel.serving)
+                change_hands(pair);
+        return 0;
+}
+
+void vnet_pair_rebind(struct vnet_pair *pair) {
+        (void) iothread_call(pair->thread, rebind_here, pair);
 }
 
 int vnet_pair_start(struct vnet_pair *pair) {
@@ -240,6 +295,7 @@ struct vnet_pair *
 vnet_pair_new(struct vnet *net,
               unsigned index,
               int fd,
+              int vhost_fd,
               const struct virtio_net_config *config,
               GError **error) {
         struct vnet_pair *pair = g_new0(struct vnet_pair, 1);
@@ -253,6 +309,7 @@ vnet_pair_new(struct vnet *net,
         pair->net = net;
         pair->index = index;
         pair->fd = fd;
+        pair->kernel.back.fd = pair->kernel.faults.fd = pair->kernel.calls.fd = -1;
         pair->rx.q = &net->vd.queues[2 * index];
         pair->tx.q = &net->vd.queues[2 * index + 1];
         io_timer_init(&pair->rx.timer, on_rx_timer, pair);
@@ -261,6 +318,11 @@ vnet_pair_new(struct vnet *net,
             (throttle_limits(&net->tx_limits) && io_timer_open(&pair->tx.timer) < 0)) {
                 hv_error_errno(error, errno, "creating the timers of network device %s",
                                config->id);
+                pair->kernel.back.fd = vhost_fd;
+                return vnet_pair_free(pair);
+        }
+        if (!vnet_kernel_init(pair, chv_steal_fd(&vhost_fd), error)) {
+                g_prefix_error(error, "network device %s: ", config->id);
                 return vnet_pair_free(pair);
         }
         pair->thread = iothread_new(&tc, error);
@@ -273,6 +335,7 @@ struct vnet_pair *vnet_pair_free(struct vnet_pair *pair) {
         if (pair->thread)
                 vnet_pair_stop(pair);
         pair->thread = iothread_free(pair->thread);
+        vnet_kernel_clear(pair);
         io_timer_close(&pair->rx.timer);
         io_timer_close(&pair->tx.timer);
         chv_closep(&pair->fd);

@@ -41,7 +41,10 @@ void vnet_port_died(struct vnet *net) {
 void virtio_net_set_link(struct virtio_dev *vd, bool up) {
         struct vnet *net = to_vnet(vd);
 
-        if (atomic_exchange(&net->link, up) != up && vd->transport)
+        if (atomic_exchange(&net->link, up) == up)
+                return;
+        vnet_kernel_avoid(net, VNET_REASON_LINK, !up);
+        if (vd->transport)
                 vd->transport->config_changed(vd);
 }
 
@@ -137,6 +140,7 @@ static void net_deactivate(struct virtio_dev *vd) {
 
         stop_pairs(net);
         (void) vnet_set_pairs(net, 1);
+        vnet_kernel_unfilter(net);
         net->offloads = 0;
 }
 
@@ -149,11 +153,14 @@ static int net_activate(struct virtio_dev *vd) {
 
         net->active_pairs = 1;
         atomic_store(&net->port_dead, false);
+        vnet_kernel_prepare(net);
         r = net->port->set_offloads(net->pairs[0]->fd, net->offloads);
         if (r >= 0)
                 r = vnet_set_pairs(net, n);
-        if (r >= 0)
+        if (r >= 0) {
+                vnet_kernel_filter(net);
                 r = start_pairs(net);
+        }
         if (r < 0)
                 net_deactivate(vd);
         else if (net->restored)
@@ -231,75 +238,60 @@ static int net_set_throttle(struct virtio_dev *vd, const struct throttle_config 
                 return r;
         throttle_set(&net->rx_limits, config);
         throttle_set(&net->tx_limits, config);
+        vnet_kernel_avoid(net, VNET_REASON_LIMITS, limits);
         for (unsigned i = 0; i < net->n_pairs; i++)
                 vnet_pair_limits_changed(net->pairs[i]);
         return 0;
-}
-
-static void add_captured(struct vnet *net, uint64_t sums[2]) {
-        uint64_t frames, drops;
-
-        capture_counters(net->capture, &frames, &drops);
-        sums[0] += frames;
-        sums[1] += drops;
 }
 
 /* Takes c. */
 static void set_capture(struct vnet *net, capture *c) {
         for (unsigned i = 0; i < net->n_pairs; i++)
                 if (net->pairs[i])
-                        vnet_pair_set_capture(net->pairs[i], c);
+                        vnet_pair_set_capture(net->pairs[i], NULL);
         if (net->capture)
-                add_captured(net, net->captured);
-        capture_free(net->capture);
+                vnet_add_captured(net, net->captured);
+        net->capture = capture_free(net->capture);
+        vnet_kernel_avoid(net, VNET_REASON_CAPTURE, c);
+        /* Before there was anything to end. */
+        if (c && capture_has_ended(c))
+                vnet_kernel_avoid(net, VNET_REASON_CAPTURE, false);
+        for (unsigned i = 0; c && i < net->n_pairs; i++)
+                vnet_pair_set_capture(net->pairs[i], c);
         net->capture = c;
+}
+
+static void on_capture_ended(void *opaque) {
+        vnet_kernel_avoid(opaque, VNET_REASON_CAPTURE, false);
 }
 
 bool virtio_net_capture(
                 struct virtio_dev *vd, const struct capture_config *config, GError **error) {
-        capture *c = config ? capture_new(config, error) : NULL;
+        struct capture_config own = config ? *config : (struct capture_config){ .fd = -1 };
+        capture *c;
 
+        own.ended = on_capture_ended;
+        own.ended_opaque = vd;
+        c = config ? capture_new(&own, error) : NULL;
         if (config && !c)
                 return false;
         set_capture(to_vnet(vd), c);
         return true;
 }
 
-static void net_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
+static void net_vector_changed(struct virtio_dev *vd, struct virtq *q) {
         struct vnet *net = to_vnet(vd);
-        uint64_t rx[4] = { 0 }, tx[4] = { 0 };
-        uint64_t captured[2] = { net->captured[0], net->captured[1] };
+        size_t pair = (size_t) (q - vd->queues) / 2;
 
-        for (unsigned i = 0; i < net->n_pairs; i++) {
-                struct vnet_counters *r = &net->pairs[i]->rx.n, *t = &net->pairs[i]->tx.n;
-
-                rx[0] += atomic_load_explicit(&r->bytes, memory_order_relaxed);
-                rx[1] += atomic_load_explicit(&r->frames, memory_order_relaxed);
-                rx[2] += atomic_load_explicit(&r->drops, memory_order_relaxed);
-                rx[3] += atomic_load_explicit(&r->refused, memory_order_relaxed);
-                tx[0] += atomic_load_explicit(&t->bytes, memory_order_relaxed);
-                tx[1] += atomic_load_explicit(&t->frames, memory_order_relaxed);
-                tx[2] += atomic_load_explicit(&t->drops, memory_order_relaxed);
-                tx[3] += atomic_load_explicit(&t->refused, memory_order_relaxed);
-        }
-        if (net->capture)
-                add_captured(net, captured);
-        fn(opaque, "rx_bytes", rx[0]);
-        fn(opaque, "rx_frames", rx[1]);
-        fn(opaque, "rx_drops", rx[2]);
-        fn(opaque, "rx_filtered", rx[3]);
-        fn(opaque, "tx_bytes", tx[0]);
-        fn(opaque, "tx_frames", tx[1]);
-        fn(opaque, "tx_drops", tx[2]);
-        fn(opaque, "tx_spoofed", tx[3]);
-        fn(opaque, "captured_frames", captured[0]);
-        fn(opaque, "captured_drops", captured[1]);
+        if (net->has_kernel && pair < net->n_pairs)
+                vnet_pair_rebind(net->pairs[pair]);
 }
 
 static void net_free(struct virtio_dev *vd) {
         struct vnet *net = to_vnet(vd);
 
         if (net->pairs[0]) {
+                vnet_kernel_unfilter(net);
                 vnet_announce_stop(net);
                 vnet_ctrl_stop(net);
         }
@@ -308,6 +300,7 @@ static void net_free(struct virtio_dev *vd) {
         for (unsigned i = 0; i < net->n_pairs; i++)
                 vnet_pair_free(net->pairs[i]);
         g_free(net->pairs);
+        vnet_statistics_clear(net);
         virtio_dev_release(vd);
         g_free(net);
 }
@@ -322,7 +315,8 @@ static const struct virtio_dev_ops net_ops = {
         .save = net_save,
         .restore = net_restore,
         .set_throttle = net_set_throttle,
-        .counters = net_counters,
+        .counters = vnet_counters,
+        .vector_changed = net_vector_changed,
         .free = net_free,
 };
 
@@ -390,17 +384,58 @@ static bool adopt_ports(struct vnet *net, const struct virtio_net_config *config
 }
 
 static bool
-make_pairs(struct vnet *net, const struct virtio_net_config *config, int *fds, GError **error) {
+make_pairs(struct vnet *net,
+           const struct virtio_net_config *config,
+           int *fds,
+           int *vhosts,
+           GError **error) {
         for (unsigned i = 0; i < net->n_pairs; i++) {
                 int r = i > 0 ? net->port->attach(fds[i], false) : 0;
 
                 if (r < 0)
                         return hv_error_errno(error, -r, "detaching queue %u of %s", i, net->name);
-                net->pairs[i] = vnet_pair_new(net, i, chv_steal_fd(&fds[i]), config, error);
+                net->pairs[i] = vnet_pair_new(
+                                net, i, chv_steal_fd(&fds[i]),
+                                vhosts ? chv_steal_fd(&vhosts[i]) : -1, config, error);
                 if (!net->pairs[i])
                         return false;
         }
         return true;
+}
+
+static void close_all(const int *fds, unsigned n) {
+        for (unsigned i = 0; fds && i < n; i++)
+                chv_closep(&(int){ fds[i] });
+}
+
+static void close_given(const struct virtio_net_config *config, const int *fds, const int *vhosts) {
+        close_all(fds, config->n_pairs);
+        close_all(vhosts, config->n_pairs);
+}
+
+static void init(struct vnet *net, const struct virtio_net_config *config, const gmem *mem) {
+        memcpy(net->mac, config->mac, sizeof(net->mac));
+        net->mac_filter = config->mac_filter;
+        net->mtu = config->mtu;
+        net->n_pairs = config->n_pairs;
+        net->active_pairs = 1;
+        net->pairs = g_new0(struct vnet_pair *, net->n_pairs);
+        net->kernel_failed = config->kernel_failed;
+        net->kernel_failed_opaque = config->kernel_failed_opaque;
+        vnet_statistics_init(net, config->statistics_fds);
+        vnet_announce_init(net);
+        /* With one pair nobody competes. */
+        throttle_init(&net->rx_limits, net->n_pairs > 1, &config->limits);
+        throttle_init(&net->tx_limits, net->n_pairs > 1, &config->limits);
+        atomic_init(&net->user, (throttle_limits(&net->rx_limits) ? VNET_REASON_LIMITS : 0) |
+                                                (net->mac_filter ? VNET_REASON_SPOOFING : 0));
+        vnet_filter_reset(&net->filter, net->mac, /* vlans = */ false);
+        vnet_show_mac(net);
+        atomic_init(&net->link, true);
+        virtio_dev_init(&net->vd, &net_ops, "virtio-net", config->id, TYPE_NET, mem,
+                        2u * config->n_pairs + 1, config->queue_size);
+        net->vd.config_len = sizeof(struct vnet_space);
+        net->vd.device_features = offered(net, config);
 }
 
 struct virtio_dev *
@@ -409,37 +444,23 @@ vnet_new(const gmem *mem,
          const struct net_port_ops *port,
          GError **error) {
         g_autofree int *fds = g_memdup2(config->tap_fds, config->n_pairs * sizeof(int));
+        g_autofree int *vhosts = config->vhost_fds ? g_memdup2(config->vhost_fds,
+                                                               config->n_pairs * sizeof(int))
+                                                   : NULL;
         struct vnet *net = g_new0(struct vnet, 1);
         bool ok;
 
         net->port = port;
         if (!check_config(config, error) || !adopt_ports(net, config, error)) {
-                for (unsigned i = 0; i < config->n_pairs; i++)
-                        chv_closep(&fds[i]);
+                close_given(config, fds, vhosts);
+                close_all(config->statistics_fds, VIRTIO_NET_STATISTICS);
                 g_free(net);
                 return NULL;
         }
 
-        memcpy(net->mac, config->mac, sizeof(net->mac));
-        net->mac_filter = config->mac_filter;
-        net->mtu = config->mtu;
-        net->n_pairs = config->n_pairs;
-        net->active_pairs = 1;
-        net->pairs = g_new0(struct vnet_pair *, net->n_pairs);
-        vnet_announce_init(net);
-        /* With one pair nobody competes. */
-        throttle_init(&net->rx_limits, net->n_pairs > 1, &config->limits);
-        throttle_init(&net->tx_limits, net->n_pairs > 1, &config->limits);
-        vnet_filter_reset(&net->filter, net->mac, /* vlans = */ false);
-        vnet_show_mac(net);
-        atomic_init(&net->link, true);
-        virtio_dev_init(&net->vd, &net_ops, "virtio-net", config->id, TYPE_NET, mem,
-                        2u * config->n_pairs + 1, config->queue_size);
-        net->vd.config_len = sizeof(struct vnet_space);
-        net->vd.device_features = offered(net, config);
-        ok = make_pairs(net, config, fds, error);
-        for (unsigned i = 0; i < config->n_pairs; i++)
-                chv_closep(&fds[i]);
+        init(net, config, mem);
+        ok = make_pairs(net, config, fds, vhosts, error);
+        close_given(config, fds, vhosts);
         if (!ok) {
                 net_free(&net->vd);
                 return NULL;

@@ -5,14 +5,17 @@
 #include "devices/io-timer.h"
 #include "devices/net/capture.h"
 #include "devices/net/port.h"
+#include "devices/vhost/net.h"
 #include "devices/virtio/devices.h"
-#include "devices/virtio/net-filter.h"
+#include "devices/virtio/net-program.h"
 #include "devices/virtio/net-wire.h"
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
-/* Between net.c (the device), net-pair.c (a queue pair's thread), net-rx.c, net-tx.c (its directions) and net-ctrl.c. */
+/* Between net.c (the device), net-pair.c (a queue pair's thread), net-rx.c, net-tx.c (its directions), net-kernel.c,
+ * net-counters.c and net-ctrl.c. */
 
 #define VNET_MAX_PAIRS 511u
 /* The largest frame a segmentation offload makes, with VLAN tag and header. */
@@ -70,11 +73,41 @@ struct vnet_tx {
         struct vnet_counters n;
 };
 
+/* A pair's rings in the kernel's hands; all of it of the pair's thread. */
+struct vnet_kernel {
+        struct vhost_net back; /* its fd is -1: there is none */
+        bool serving;
+        struct io_watch faults; /* the driver has broken the rules */
+        struct io_watch calls;  /* interrupts that have no way of their own to the guest */
+        struct io_watch port;   /* is gone */
+};
+
+/* Why user space moves the frames although there is a kernel's back end. */
+enum vnet_reason {
+        VNET_REASON_LIMITS = 1,
+        VNET_REASON_CAPTURE = 2,
+        VNET_REASON_LINK = 4,      /* is down: frames are dropped */
+        VNET_REASON_SPOOFING = 8,  /* source addresses are checked */
+        VNET_REASON_FILTER = 16,   /* the port cannot do what the driver wants */
+        VNET_REASON_FEATURES = 32, /* were negotiated that the kernel does not know */
+        VNET_REASON_FAILED = 64,   /* it was tried; until the driver's next start */
+};
+
+/* What the kernel has moved is seen from the interface's statistics, less what has been seen here meanwhile. */
+struct vnet_statistics {
+        int fds[VIRTIO_NET_STATISTICS];
+        pthread_mutex_t lock; /* for what follows */
+        unsigned n_kernel;    /* pairs that the kernel serves */
+        uint64_t since_there[VIRTIO_NET_STATISTICS], since_here[VIRTIO_NET_STATISTICS];
+        uint64_t moved[VIRTIO_NET_STATISTICS]; /* by the kernel, before */
+};
+
 struct vnet_pair {
         struct vnet *net;
         unsigned index;
         int fd;
         iothread *thread;
+        struct vnet_kernel kernel;
 
         /* Of the pair's thread. */
         bool serving, dead, watched;
@@ -90,12 +123,14 @@ struct vnet_ctrl {
         struct virtq *q; /* NULL: not negotiated */
         struct io_watch kick;
         bool serving;
+        struct iovec iov[IOV_MAX];
 };
 
 struct vnet_announce {
         atomic_bool pending; /* shown to the driver until it acknowledges */
         unsigned left;       /* rounds */
         struct io_timer timer;
+        atomic_uint_least64_t frames, bytes; /* that the device itself has sent */
 };
 
 struct vnet {
@@ -122,6 +157,16 @@ struct vnet {
         capture *capture;     /* of whoever starts and stops the device; NULL: none */
         uint64_t captured[2]; /* frames and drops of earlier ones */
         bool restored;        /* to be announced when it is activated */
+
+        bool has_kernel;        /* some pair has a back end */
+        atomic_uint user;       /* enum vnet_reason */
+        atomic_uint n_switches; /* of pairs, one way or the other */
+        struct vnet_statistics statistics;
+        void (*kernel_failed)(void *opaque, const char *id, int errnum);
+        void *kernel_failed_opaque;
+        /* Of whoever may change the filter. */
+        struct sock_filter program[VNET_PROGRAM_MAX];
+        bool programmed;
 };
 
 /* virtio_net_new() on any kind of port. */
@@ -153,6 +198,7 @@ struct vnet_pair *
 vnet_pair_new(struct vnet *net,
               unsigned index,
               int fd,
+              int vhost_fd,
               const struct virtio_net_config *config,
               GError **error);
 struct vnet_pair *vnet_pair_free(struct vnet_pair *pair);
@@ -161,6 +207,12 @@ void vnet_pair_stop(struct vnet_pair *pair);
 
 /* The filter of the device is the pair's, too, from now on. From any other thread. */
 void vnet_pair_set_filter(struct vnet_pair *pair);
+
+/* To the kernel or from it, if things are not as they should be. From any thread. */
+void vnet_pair_switch(struct vnet_pair *pair);
+
+/* A queue's interrupt may be another. From any other thread. */
+void vnet_pair_rebind(struct vnet_pair *pair);
 
 /* The pair's frames are copied there from now on; NULL: no more. From any other thread. */
 void vnet_pair_set_capture(struct vnet_pair *pair, capture *c);
@@ -178,6 +230,33 @@ void vnet_pair_wait(struct vnet_pair *pair, struct io_timer *timer, bool *limite
 void vnet_rx_run(struct vnet_pair *pair);
 void vnet_rx_give_back(struct vnet_pair *pair);
 void vnet_tx_run(struct vnet_pair *pair);
+
+/* net-kernel.c. init and clear: of a pair that is made or freed; take and release on the pair's thread: 0 or negative errno, and then
+ * user space is to go on. */
+bool vnet_kernel_init(struct vnet_pair *pair, int vhost_fd, GError **error);
+void vnet_kernel_clear(struct vnet_pair *pair);
+bool vnet_kernel_wanted(const struct vnet_pair *pair);
+int vnet_kernel_take(struct vnet_pair *pair);
+void vnet_kernel_release(struct vnet_pair *pair);
+
+/* The driver has chosen features, and no pair serves yet. */
+void vnet_kernel_prepare(struct vnet *net);
+
+/* The reason is one / none any more, and pairs change hands accordingly before it returns. From any thread but other pairs' than the
+ * first. */
+void vnet_kernel_avoid(struct vnet *net, enum vnet_reason reason, bool on);
+
+/* The filter is the port's, too, from now on / no more: before pairs change. By whoever may change the filter. */
+void vnet_kernel_filter(struct vnet *net);
+void vnet_kernel_unfilter(struct vnet *net);
+
+/* net-counters.c. enter, leave: a pair goes to the kernel / comes back, on its thread. */
+void vnet_statistics_init(struct vnet *net, const int *fds);
+void vnet_statistics_clear(struct vnet *net);
+void vnet_statistics_enter(struct vnet *net);
+void vnet_statistics_leave(struct vnet *net);
+void vnet_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque);
+void vnet_add_captured(struct vnet *net, uint64_t sums[2]);
 
 /* net-announce.c; from any thread but the first pair's. Tells driver and network where the guest is / no more of that. */
 void vnet_announce_init(struct vnet *net);

@@ -42,6 +42,10 @@ struct virtio_dev_ops {
         bool (*pause)(struct virtio_dev *vd, GError **error);
         void (*resume)(struct virtio_dev *vd);
 
+        /* The driver has given an active device's queue another interrupt. For who serves the queue from outside. May be
+         * NULL. */
+        void (*vector_changed)(struct virtio_dev *vd, struct virtq *q);
+
         /* Device-specific part; may be NULL. Only while paused, with every chain that was popped pushed or put back.
          * A device that was active when saved is restored first (features are set, queues enabled) and activated
          * by the machine's resume. */

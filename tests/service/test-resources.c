@@ -459,6 +459,8 @@ static void test_tap(void) {
         g_assert_cmpuint(if_nametoindex("chvtest0"), >, 0);
         start_fails(service, "b", "'net': <[{'tap': <'chvtest0'>}]>", "net[0].tap");
         start_fails(service, "c", "'net': <[{'tap': <'lo'>}]>", "net[0].tap");
+        if (access("/dev/vhost-net", R_OK | W_OK) < 0)
+                start_fails(service, "d", "'net': <[{'vhost': <'on'>}]>", "net[0].vhost");
         off = vm_call(service, vm, "PowerOff", NULL);
         g_assert_cmpuint(if_nametoindex("chvtest0"), ==, 0);
 }

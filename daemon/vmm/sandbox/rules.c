@@ -18,6 +18,7 @@
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/seccomp.h>
+#include <linux/vhost.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -124,10 +125,23 @@ static const SandboxRule calls[] = {
         RARE(poll, IN_ALL),                              /* main loop; devices/pci/msix.c: is a masked vector pending */
         RARE_WITH(ioctl, IN_ALL, 1, TUNSETOFFLOAD),      /* devices/net/tap.c: the driver chooses features */
         RARE_WITH(ioctl, IN_ALL, 1, TUNSETQUEUE),        /* devices/net/tap.c: the driver uses more queues */
+        RARE_WITH(ioctl, IN_ALL, 1, TUNATTACHFILTER),    /* devices/net/tap.c: the driver chooses frames */
+        RARE_WITH(ioctl, IN_ALL, 1, TUNDETACHFILTER),    /* devices/net/tap.c */
+        RARE_WITH(ioctl, IN_MAIN, 1, VHOST_GET_FEATURES), /* devices/vhost/net.c: is it the kernel's back end */
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_SET_OWNER),     /* devices/vhost/net.c: rings go to the kernel */
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_RESET_OWNER),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_SET_FEATURES),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_SET_MEM_TABLE),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_SET_VRING_NUM),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_SET_VRING_BASE),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_SET_VRING_ADDR),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_SET_VRING_ERR),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_SET_VRING_CALL),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_SET_VRING_KICK),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_NET_SET_BACKEND),
+        RARE_WITH(ioctl, IN_IO, 1, VHOST_GET_VRING_BASE), /* devices/vhost/net.c: they come back */
         RARE_WITH(ioctl, IN_MAIN, 1, TUNGETIFF),         /* devices/net/tap.c: these are of a new device */
         RARE_WITH(ioctl, IN_MAIN, 1, TUNGETFILTER),
-        RARE_WITH(ioctl, IN_MAIN, 1, TUNATTACHFILTER),
-        RARE_WITH(ioctl, IN_MAIN, 1, TUNDETACHFILTER),
         RARE_WITH(ioctl, IN_MAIN, 1, TUNSETVNETHDRSZ),
         RARE_WITH(ioctl, IN_MAIN, 1, BLKGETSIZE64),      /* devices/block/raw.c: these are of a block device */
         RARE_WITH(ioctl, IN_MAIN, 1, BLKROGET),

@@ -95,6 +95,11 @@ static void test_rules(void) {
         refuse(K "cpus boot=2 net backend=passt,num_queues=4",
                "net[0].num_queues: passt has one pair");
         refuse(K "net forward=[tcp:80]", "net[0].forward: needs backend=passt");
+        refuse(K "net backend=passt,vhost=on", "net[0].vhost: not with backend=passt");
+        refuse(K "net vhost=on,packed=on",
+               "net[0].vhost: the kernel has no packed rings; needs packed=off");
+        refuse(K "net vhost=on,mac_filter=on",
+               "net[0].vhost: the kernel does not check addresses; needs mac_filter=off");
 #define FORWARD(text)                                                                              \
         refuse(K "net backend=passt,forward=[" text "]",                                           \
                "net[0].forward: '" text "' is not PROTOCOL:[ADDRESS/]PORT[:PORT]")

@@ -34,11 +34,19 @@ static int socket_attach(int fd, bool on) {
         return 0;
 }
 
+static int socket_set_program(int fd, const struct sock_fprog *program) {
+        if (nrig_port.program_error)
+                return nrig_port.program_error;
+        nrig_port.program_len = program ? program->len : 0;
+        return 0;
+}
+
 static const struct net_port_ops socket_ops = {
         .adopt = socket_adopt,
         .offloads = socket_offloads,
         .set_offloads = socket_set_offloads,
         .attach = socket_attach,
+        .set_program = socket_set_program,
 };
 
 struct virtio_net_config nrig_config(const int *fds, unsigned n_pairs) {
@@ -70,6 +78,11 @@ struct virtio_net_config nrig_ports(struct net_rig *n, unsigned n_pairs) {
         return nrig_config(n->device, n_pairs);
 }
 
+struct virtio_dev *
+nrig_new(const gmem *mem, const struct virtio_net_config *config, GError **error) {
+        return vnet_new(mem, config, &socket_ops, error);
+}
+
 void nrig_start_with(
                 struct net_rig *n,
                 const struct virtio_net_config *config,
@@ -78,7 +91,7 @@ void nrig_start_with(
         g_autoptr(GError) error = NULL;
 
         rig_init(&n->r);
-        rig_attach(&n->r, vnet_new(n->r.mem, config, &socket_ops, &error), event_idx, 64);
+        rig_attach(&n->r, nrig_new(n->r.mem, config, &error), event_idx, 64);
         g_assert_no_error(error);
         rig_start(&n->r, features);
 }

@@ -28,13 +28,19 @@ struct nrig_port {
         unsigned offloads;
         bool attached[1024]; /* by descriptor */
         int attach_error;    /* for the next ones to attach */
-        bool keep_rarp;      /* what the device says of itself is received like other frames */
+        unsigned program_len;
+        int program_error; /* for the next programs */
+        bool keep_rarp;    /* what the device says of itself is received like other frames */
 };
 extern struct nrig_port nrig_port;
 
 /* A good configuration of these ports / with ports of its own, which the device takes. */
 struct virtio_net_config nrig_config(const int *fds, unsigned n_pairs);
 struct virtio_net_config nrig_ports(struct net_rig *n, unsigned n_pairs);
+
+/* A device on such ports. */
+struct virtio_dev *
+nrig_new(const gmem *mem, const struct virtio_net_config *config, GError **error);
 
 /* A running device. */
 void nrig_start_with(
