@@ -145,6 +145,11 @@ static const struct vhost_ops net_ops = {
         .stop = net_stop,
 };
 
+uint64_t vhost_net_lacks(const struct vhost_net *n) {
+        /* INDIRECT_DESC, EVENT_IDX, RING_PACKED, IN_ORDER; what OF_RINGS does not have is not asked of the kernel. */
+        return (F(28) | F(29) | F(34) | F(35)) & ~(n->features & OF_RINGS);
+}
+
 bool vhost_net_can(const struct vhost_net *n, uint64_t features) {
         return (features & ~(OF_RINGS | OF_OTHERS)) == 0 &&
                (features & OF_RINGS & ~n->features) == 0;

@@ -25,5 +25,8 @@ struct vhost_net {
 bool vhost_net_open(struct vhost_net *n, int fd, int tap_fd, GError **error);
 void vhost_net_close(struct vhost_net *n);
 
+/* Of the ways to lay rings out and to tell of news, those that the kernel does not know. */
+uint64_t vhost_net_lacks(const struct vhost_net *n);
+
 /* Whether the kernel can serve rings with these features negotiated, of those that concern it and those that it does not know. */
 bool vhost_net_can(const struct vhost_net *n, uint64_t features);

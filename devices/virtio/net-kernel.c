@@ -9,6 +9,9 @@
  * The kernel has the rings whenever there is no reason against it (enum vnet_reason). Reasons come and go with what is asked of the
  * device: limits, a capture, a link that is down, a filter that the tap cannot have. A driver's filter becomes a program of the tap's, so
  * it holds in the kernel, too.
+ *
+ * A tap tells those who wait for it of its end as it tells them of each frame. So that the end of an interface is not noticed before
+ * somebody else has the rings: nobody is to be woken for each frame.
  */
 
 #include "devices/virtio/net.h"
@@ -74,7 +77,6 @@ static int start_rings(struct vnet_pair *pair) {
 static void unwatch(struct vnet_pair *pair) {
         iothread_unwatch(pair->thread, &pair->kernel.faults);
         iothread_unwatch(pair->thread, &pair->kernel.calls);
-        iothread_unwatch(pair->thread, &pair->kernel.port);
 }
 
 static int watch(struct vnet_pair *pair) {
@@ -84,16 +86,8 @@ static int watch(struct vnet_pair *pair) {
         if (r < 0)
                 return r;
         r = iothread_watch(pair->thread, &k->calls, EPOLLIN);
-        if (r < 0) {
+        if (r < 0)
                 iothread_unwatch(pair->thread, &k->faults);
-                return r;
-        }
-        /* Its frames are not ours; that it has come to an end is told unasked. */
-        r = iothread_watch(pair->thread, &k->port, 0);
-        if (r < 0) {
-                iothread_unwatch(pair->thread, &k->faults);
-                iothread_unwatch(pair->thread, &k->calls);
-        }
         return r;
 }
 
@@ -156,14 +150,6 @@ static void on_call(struct io_watch *w, uint32_t events) {
         vd->transport->queue_interrupt(vd, pair->tx.q);
 }
 
-static void on_port_gone(struct io_watch *w, uint32_t events) {
-        struct vnet_pair *pair = w->opaque;
-
-        pair->dead = true;
-        vnet_port_died(pair->net);
-        vnet_pair_switch(pair);
-}
-
 bool vnet_kernel_init(struct vnet_pair *pair, int vhost_fd, GError **error) {
         struct vnet_kernel *k = &pair->kernel;
 
@@ -174,11 +160,19 @@ bool vnet_kernel_init(struct vnet_pair *pair, int vhost_fd, GError **error) {
                 return false;
         k->faults = (struct io_watch){ eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_fault, pair };
         k->calls = (struct io_watch){ eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_call, pair };
-        k->port = (struct io_watch){ pair->fd, on_port_gone, pair };
         if (k->faults.fd < 0 || k->calls.fd < 0)
                 return hv_error_errno(error, errno, "creating a wake-up");
         pair->net->has_kernel = true;
         return true;
+}
+
+uint64_t vnet_kernel_withheld(const struct vnet *net) {
+        uint64_t lacks = 0;
+
+        for (unsigned i = 0; i < net->n_pairs; i++)
+                if (net->pairs[i]->kernel.back.fd >= 0)
+                        lacks |= vhost_net_lacks(&net->pairs[i]->kernel.back);
+        return lacks;
 }
 
 void vnet_kernel_clear(struct vnet_pair *pair) {

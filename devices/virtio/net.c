@@ -465,6 +465,7 @@ vnet_new(const gmem *mem,
                 net_free(&net->vd);
                 return NULL;
         }
+        net->vd.withheld = vnet_kernel_withheld(net);
         return &net->vd;
 }
 

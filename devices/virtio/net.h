@@ -79,7 +79,6 @@ struct vnet_kernel {
         bool serving;
         struct io_watch faults; /* the driver has broken the rules */
         struct io_watch calls;  /* interrupts that have no way of their own to the guest */
-        struct io_watch port;   /* is gone */
 };
 
 /* Why user space moves the frames although there is a kernel's back end. */
@@ -235,6 +234,8 @@ void vnet_tx_run(struct vnet_pair *pair);
  * user space is to go on. */
 bool vnet_kernel_init(struct vnet_pair *pair, int vhost_fd, GError **error);
 void vnet_kernel_clear(struct vnet_pair *pair);
+/* Ring features that a driver had better not be offered: with them, the kernel could not have the rings. */
+uint64_t vnet_kernel_withheld(const struct vnet *net);
 bool vnet_kernel_wanted(const struct vnet_pair *pair);
 int vnet_kernel_take(struct vnet_pair *pair);
 void vnet_kernel_release(struct vnet_pair *pair);

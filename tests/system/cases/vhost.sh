@@ -16,14 +16,15 @@ is() { [ "$(counter "$1")" = "$2" ]; }
 # By the kernel, or not.
 by_kernel() { await 20 "vhost_pairs is $1, not $(counter vhost_pairs)" is vhost_pairs "$1"; }
 echoed() { socat -t 60 STDIO TCP:192.168.77.2:7001,retry=40,interval=0.2 </tmp/data >/tmp/back && cmp /tmp/data /tmp/back; }
-# While data goes round, the command; then the data is as it was.
+# While data goes round and round, the command; and all data is as it was.
 amidst() {
-    socat -t 60 STDIO TCP:192.168.77.2:7001,retry=40,interval=0.2 </tmp/data >/tmp/back &
-    local socat=$!
+    rm -f /tmp/enough
+    { until [ -e /tmp/enough ]; do echoed || exit 1; done; } &
+    local rounds=$!
     sleep 0.3
     "$@"
-    wait $socat
-    cmp /tmp/data /tmp/back || fail "other data came back across: $*"
+    touch /tmp/enough
+    wait $rounds || fail "other data came back across: $*"
 }
 threads() { ps -eLo comm= | grep -c "^vhost-"; }
 

@@ -120,14 +120,14 @@ static bool serve_one(struct ring *r, bool receive) {
                 return false;
         n = receive ? readv(r->tap, iov, chain.n_write) : writev(r->tap, iov, chain.n_read);
         if (n <= 0) {
-                virtq_unpop(&r->q);
+                virtq_unpop(&r->q, chain.token);
                 return false;
         }
         if (receive)
                 (void) iov_copy_in(iov, chain.n_write, 10, &one, sizeof(one));
         count(r->of, receive ? 0 : 2, (uint64_t) n - 12);
         count(r->of, receive ? 1 : 3, 1);
-        virtq_push(&r->q, chain.head, receive ? (uint32_t) n : 0);
+        virtq_push(&r->q, chain.token, receive ? (uint32_t) n : 0);
         return true;
 }
 

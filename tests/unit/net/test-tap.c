@@ -5,7 +5,8 @@
  * Proves on real taps, in a network namespace of its own: descriptors that are no tap, or a tap in the wrong mode, are refused with a
  * reason; the host's kernel and the guest exchange ARP and UDP through the device; a checksum that the guest left to the host is
  * right when it arrives, a segment that the host left to the guest arrives unsplit only when the driver negotiated it; queues
- * beyond those in use get no frames; an interface that goes away takes the link down. Skipped where namespaces or taps are forbidden.
+ * beyond those in use get no frames; an interface that goes away takes the link down; a driver's filter holds. All of it twice: moved by the device, and by the kernel
+ * (vhost-net). Skipped where namespaces or taps are forbidden, or the kernel has no such thing.
  */
 
 #include "devices/net/tap.h"
@@ -43,6 +44,10 @@
 static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc };
 
 static bool have_namespace;
+static bool by_kernel; /* moves the frames */
+
+/* What the rings are like, which the kernel has to know. */
+#define RING (1ull << 28 | 1ull << 29 | 1ull << 32)
 
 static int tap_open(const char *name, int flags) {
         struct ifreq ifr = { 0 };
@@ -78,11 +83,19 @@ static void configure(const char *name, uint8_t ret_mac[6]) {
 
 struct tap_rig {
         struct rig r;
-        int fds[4];
+        int fds[4], vhosts[4];
         uint8_t host_mac[6];
 };
 
 #define TAP_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
+
+/* So many pairs are served by whom they should be. */
+static void expect_hands(struct tap_rig *t, unsigned n) {
+        if (by_kernel)
+                g_assert_cmpuint(rig_counter(&t->r, "vhost_pairs"), ==, n);
+        else
+                g_assert_false(((struct vnet *) t->r.vd)->has_kernel);
+}
 
 /* False, and skipped, where there are no taps. */
 static bool start(struct tap_rig *t, unsigned pairs, uint64_t features) {
@@ -101,6 +114,10 @@ static bool start(struct tap_rig *t, unsigned pairs, uint64_t features) {
                 g_test_skip("no right to a network namespace of our own");
                 return false;
         }
+        if (by_kernel && access("/dev/vhost-net", R_OK | W_OK) < 0) {
+                g_test_skip("this host has no /dev/vhost-net for us");
+                return false;
+        }
         memcpy(config.mac, guest_mac, sizeof(guest_mac));
         for (unsigned i = 0; i < pairs; i++) {
                 t->fds[i] = tap_open("chvdtest0", TAP_FLAGS | (pairs > 1 ? IFF_MULTI_QUEUE : 0));
@@ -109,11 +126,16 @@ static bool start(struct tap_rig *t, unsigned pairs, uint64_t features) {
                         return false;
                 }
         }
+        for (unsigned i = 0; by_kernel && i < pairs; i++)
+                t->vhosts[i] = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+        if (by_kernel)
+                config.vhost_fds = t->vhosts;
         rig_init(&t->r);
         rig_attach(&t->r, virtio_net_new(t->r.mem, &config, &error), true, 32);
         g_assert_no_error(error);
         configure("chvdtest0", t->host_mac);
-        rig_start(&t->r, features & t->r.vd->device_features);
+        rig_start(&t->r, (features & t->r.vd->device_features) | RING);
+        expect_hands(t, 1);
         return true;
 }
 
@@ -299,7 +321,8 @@ static void test_udp(void) {
                         ==, 0);
         g_assert_cmphex(fold(pseudo_sum(&got->ip, payload) + sum_words(&got->udp, payload)), ==,
                         0xffff);
-        g_assert_cmpuint(rig_counter(&t.r, "tx_frames"), ==, 2);
+        if (!by_kernel)
+                g_assert_cmpuint(rig_counter(&t.r, "tx_frames"), ==, 2);
         (void) close(s);
         rig_clear(&t.r);
 }
@@ -375,7 +398,8 @@ static void test_segments(void) {
         g_assert_cmpuint(receive_data(&t, 30000), ==, 30);
 
         rig_stop(&t.r);
-        rig_start(&t.r, BIT(GUEST_CSUM) | BIT(GUEST_TSO4));
+        rig_start(&t.r, BIT(GUEST_CSUM) | BIT(GUEST_TSO4) | RING);
+        expect_hands(&t, 1);
         add_buffers(&t, 0, 100);
         send_large_segment(&t, 60000, 1000);
         g_assert_cmpuint(receive_data(&t, 60000), ==, 1);
@@ -430,6 +454,67 @@ static void test_again(void) {
         }
 }
 
+/* An empty frame of a type of its own, to that address, in a VLAN or (0) none. */
+static void send_raw(const uint8_t to_mac[6], uint16_t vlan) {
+        autofd s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+        struct ifreq ifr = { .ifr_name = "chvdtest0" };
+        struct sockaddr_ll to = { .sll_family = AF_PACKET };
+        uint8_t frame[60] = { [12] = 0x88, [13] = 0xb5 };
+
+        memcpy(frame, to_mac, 6);
+        if (vlan > 0) {
+                memcpy(frame + 12, "\x81\0", 2);
+                frame[14] = (uint8_t) (vlan >> 8);
+                frame[15] = (uint8_t) vlan;
+                memcpy(frame + 16, "\x88\xb5", 2);
+        }
+        g_assert_cmpint(ioctl(s, SIOCGIFINDEX, &ifr), ==, 0);
+        to.sll_ifindex = ifr.ifr_ifindex;
+        g_assert_cmpint(sendto(s, frame, sizeof(frame), 0, (struct sockaddr *) &to, sizeof(to)), ==,
+                        sizeof(frame));
+}
+
+/* What is in the driver's filter comes, and nothing else; and all of it again when that is undone. Who moves the frames may change
+ * meanwhile. */
+static void test_filter(void) {
+        static const uint8_t other[6] = { 0x52, 0x54, 0, 1, 1, 1 };
+        struct tap_rig t;
+        struct vnet *net;
+        uint8_t *frame;
+        uint32_t len;
+
+        if (!start(&t, 1, BIT(CTRL_VQ) | BIT(CTRL_RX) | BIT(CTRL_VLAN)))
+                return;
+        net = (struct vnet *) t.r.vd;
+        add_buffers(&t, 0, 100);
+        net->filter.modes[VNET_RX_PROMISC] = false;
+        g_assert_true(vnet_filter_set_vlan(&net->filter, 7, true));
+        vnet_kernel_filter(net);
+        vnet_pair_set_filter(net->pairs[0]);
+        expect_hands(&t, 1);
+        for (unsigned i = 0; i < 3; i++) {
+                send_raw(other, 0);
+                send_raw(guest_mac, 8);
+                send_raw(guest_mac, 7);
+                frame = receive(&t, ETH_P_8021Q, &len) + NET_HEADER_LEN;
+                g_assert_cmpint(memcmp(frame, guest_mac, 6), ==, 0);
+                g_assert_cmpuint(frame[15], ==, 7);
+                send_raw(other, 7);
+                send_raw(guest_mac, 0);
+                frame = receive(&t, 0x88b5, &len) + NET_HEADER_LEN;
+                g_assert_cmpint(memcmp(frame, guest_mac, 6), ==, 0);
+                vnet_kernel_avoid(net, VNET_REASON_LIMITS, i == 0);
+                expect_hands(&t, i == 0 ? 0 : 1);
+        }
+        net->filter.modes[VNET_RX_PROMISC] = true;
+        vnet_kernel_filter(net);
+        vnet_pair_set_filter(net->pairs[0]);
+        send_raw(other, 8);
+        frame = receive(&t, ETH_P_8021Q, &len) + NET_HEADER_LEN;
+        g_assert_cmpint(memcmp(frame, other, 6), ==, 0);
+        rig_clear(&t.r);
+}
+
 static void test_interface_removed(void) {
         struct tap_rig t;
         uint16_t status = 1;
@@ -445,6 +530,9 @@ static void test_interface_removed(void) {
                 rig_clear(&t.r);
                 return;
         }
+        /* The kernel does not tell. */
+        if (by_kernel)
+                vnet_kernel_avoid((struct vnet *) t.r.vd, VNET_REASON_LIMITS, true);
         g_assert_true(rig_wait_config_change(&t.r, 0, TIMEOUT_MS));
         t.r.vd->ops->config_read(t.r.vd, 6, &status, 2);
         g_assert_cmpuint(status, ==, 0);
@@ -505,6 +593,27 @@ static void test_two_interfaces(void) {
         rig_clear(&r);
 }
 
+struct test {
+        const char *name;
+        void (*run)(void);
+};
+
+static const struct test tests[] = {
+        { "udp", test_udp },       { "segments", test_segments },
+        { "queues", test_queues }, { "filter", test_filter },
+        { "again", test_again },   { "interface-removed", test_interface_removed },
+};
+
+static void by_device(gconstpointer data) {
+        by_kernel = false;
+        ((const struct test *) data)->run();
+}
+
+static void by_vhost(gconstpointer data) {
+        by_kernel = true;
+        ((const struct test *) data)->run();
+}
+
 int main(int argc, char **argv) {
         /* Before there are threads, so that all of them live in it. */
         have_namespace = unshare(CLONE_NEWNET) == 0 ||
@@ -512,10 +621,12 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/tap/refused", test_refused);
         g_test_add_func("/tap/two-interfaces", test_two_interfaces);
-        g_test_add_func("/tap/udp", test_udp);
-        g_test_add_func("/tap/segments", test_segments);
-        g_test_add_func("/tap/queues", test_queues);
-        g_test_add_func("/tap/again", test_again);
-        g_test_add_func("/tap/interface-removed", test_interface_removed);
+        for (size_t i = 0; i < G_N_ELEMENTS(tests); i++) {
+                g_autofree char *plain = g_strconcat("/tap/", tests[i].name, NULL);
+                g_autofree char *vhost = g_strconcat("/tap/vhost/", tests[i].name, NULL);
+
+                g_test_add_data_func(plain, &tests[i], by_device);
+                g_test_add_data_func(vhost, &tests[i], by_vhost);
+        }
         return g_test_run();
 }
