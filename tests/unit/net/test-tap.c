@@ -410,14 +410,24 @@ static void test_segments(void) {
 static void test_queues(void) {
         struct tap_rig t;
         struct sockaddr_in guest = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(GUEST_IP) };
+        struct vnet *net;
         uint32_t len;
         int s;
 
         if (!start(&t, 3, BIT(CTRL_VQ) | BIT(MQ)))
                 return;
+        net = (struct vnet *) t.r.vd;
         add_buffers(&t, 0, 100);
         arp(&t);
         s = udp_socket(9001);
+        /* The others come and go, with a program that looks at frames. */
+        net->filter.modes[VNET_RX_PROMISC] = false;
+        vnet_kernel_filter(net);
+        vnet_pair_set_filter(net->pairs[0]);
+        g_assert_cmpint(vnet_set_pairs(net, 3), ==, 0);
+        expect_hands(&t, 3);
+        g_assert_cmpint(vnet_set_pairs(net, 1), ==, 0);
+        expect_hands(&t, 1);
         for (uint16_t i = 0; i < 60; i++) {
                 guest.sin_port = htons(2000 + i);
                 g_assert_cmpint(sendto(s, "x", 1, 0, (struct sockaddr *) &guest, sizeof(guest)), ==,
