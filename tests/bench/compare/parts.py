@@ -59,6 +59,7 @@ def disk(out, qemu, fio_dir, host_kernel, guest_kernel):
         shutil.copytree(fio_dir, top / 'tools')
         assets.run('cc', '-O2', '-static', '-o', top / 'tools/netload', HERE / 'netload.c')
         shutil.copy(top / 'tools/netload', top / 'netload')
+        assets.run('qemu-img', 'create', '-q', '-f', 'qcow2', top / 'image.qcow2', '1G')
         assets.run('mkfs.erofs', '-T0', top / 'tools.erofs', top / 'tools')
         shutil.rmtree(top / 'tools')
         shutil.copy(guest_kernel / 'vmlinux', top)

@@ -47,6 +47,8 @@ def per_mib(row, key):
 BLOCK = [f'{op}-{size}-{depth}' for op in ('read', 'write') for size in ('4k', '128k')
          for depth in (1, 32)]
 
+MAPPED = ['qcow2-read-4k-32', 'qcow2-write-4k-32']
+
 REPORT = [
     ('start to first instruction', *plain('start', 'start-first-instruction-ns', NS_PER_MS), 'ms',
      True),
@@ -58,6 +60,9 @@ REPORT = [
     *((f'{row} rate', *plain(row, 'iops'), '/s', False) for row in BLOCK),
     *((f'{row} instructions', *per_request(row, 'busy-ns'), 'each', True) for row in BLOCK),
     *((f'{row} exits', *per_request(row, 'exits'), 'each', True) for row in BLOCK),
+    *((f'{row} rate', *plain(row, 'iops'), '/s', False) for row in MAPPED),
+    *((f'{row} instructions', *per_request(row, 'busy-ns'), 'each', True) for row in MAPPED),
+    *((f'{row} exits', *per_request(row, 'exits'), 'each', True) for row in MAPPED),
     ('fsync rate', *plain('fsync', 'iops'), '/s', False),
     ('fsync exits', *per_request('fsync', 'exits'), 'each', True),
     ('net send', *mib_per_s('net-send'), 'MiB/s', False),
