@@ -118,6 +118,11 @@ def busy_ns():
     return total - int(Path('/proc/self/schedstat').read_text().split()[0])
 
 
+def switches():
+    """Of processors from one task to another so far."""
+    return int(re.search(r'^ctxt (\d+)', Path('/proc/stat').read_text(), re.M)[1])
+
+
 def memory_kib(pid):
     """What a process holds beside the guest's memory: private and shared KiB."""
     private = shared = 0
@@ -391,13 +396,14 @@ def measure_work(peer, tracer, work):
     before = numbers = None
     for words in marks(peer, time.monotonic() + GUEST_LIMIT):
         if words[-1] == 'begin':
-            before = tracer.exits(), busy_ns(), now()
+            before = tracer.exits(), busy_ns(), now(), switches()
         elif words[-1] == 'end':
-            exits, busy, wall = tracer.exits(), busy_ns(), now()
+            switched, exits, busy, wall = switches(), tracer.exits(), busy_ns(), now()
             numbers = {
                 'exits': {k: n - before[0].get(k, 0) for k, n in exits.items()
                           if n > before[0].get(k, 0)},
                 'busy-ns': busy - before[1], 'wall-ns': wall - before[2],
+                'switches': switched - before[3],
             }
         elif words[0] == 'result':
             row, text = words[1], ' '.join(words[2:])
