@@ -229,6 +229,8 @@ static void uring_collect(struct engine *e, int timeout_ms) {
         struct io_uring_cqe *cqe, *cqes[32];
         unsigned n;
 
+        pace_new_batch(&u->flushes);
+        pace_new_batch(&u->writes);
         if (timeout_ms != 0 && u->started > 0)
                 (void) io_uring_wait_cqes(&u->ring, &cqe, 1, timeout_ms < 0 ? NULL : &ts, NULL);
 

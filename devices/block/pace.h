@@ -9,7 +9,11 @@
 struct pace {
         uint32_t skip;    /* so many more are left to others */
         uint32_t penalty; /* how many after the next slow one */
+        uint64_t spent;   /* ns, in this batch */
 };
+
+/* What was done before has been answered. */
+void pace_new_batch(struct pace *p);
 
 /* Asked once for each request that could be done so. */
 bool pace_allows(struct pace *p);

@@ -424,24 +424,31 @@ static void test_pace(void) {
         for (int i = 0; i < 100; i++) {
                 g_assert_true(pace_allows(&p));
                 pace_note(&p, 20000, 0);
+                if (i % 16 == 0)
+                        pace_new_batch(&p);
         }
         for (int i = 0; i < 3; i++) {
                 pace_note(&p, 5000000, 0);
+                pace_new_batch(&p);
                 while (!pace_allows(&p))
                         refused[i]++;
                 g_assert_cmpuint(refused[i], ==, 16u << i);
         }
         for (int i = 0; i < 20; i++)
                 pace_note(&p, 5000000, 0);
+        pace_new_batch(&p);
         for (refused[0] = 0; !pace_allows(&p);)
                 refused[0]++;
         g_assert_cmpuint(refused[0], ==, 4096);
         /* Long for what it moved, not for what it is. */
         pace_note(&p, 1000000, 1000000);
+        g_assert_false(pace_allows(&p));
+        pace_new_batch(&p);
         g_assert_true(pace_allows(&p));
         /* It was forgiven. */
         pace_note(&p, 1000, 0);
         pace_note(&p, 5000000, 0);
+        pace_new_batch(&p);
         for (refused[0] = 0; !pace_allows(&p);)
                 refused[0]++;
         g_assert_cmpuint(refused[0], ==, 16);
