@@ -111,6 +111,7 @@ static bool check_vhost_disk(const ChvDiskConfig *disk, const char *where, GErro
                 { "bw_size", disk->limiter.bw.size > 0 },
                 { "ops_size", disk->limiter.ops.size > 0 },
                 { "packed", disk->pci.packed },
+                { "in_order", disk->in_order },
         };
 
         if (!disk->vhost_socket)

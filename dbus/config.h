@@ -102,6 +102,7 @@ typedef struct {
         char *image_type;   /* "raw", "qcow2" …; "auto" or NULL: what its bytes say */
         bool backing_files; /* the image may name other files */
         bool sparse;        /* true */
+        bool in_order;
         bool vhost_user;
         char *vhost_socket;
 } ChvDiskConfig;

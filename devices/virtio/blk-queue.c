@@ -54,6 +54,38 @@ void vblk_slot_give_back(struct vblk_queue *bq, struct vblk_slot *s) {
         bq->free = s;
 }
 
+static void return_chain(struct vblk_queue *bq, struct vblk_slot *s, uint32_t used_len) {
+        if (!bq->dropping)
+                virtq_push(bq->q, s->chain.token, used_len);
+        vblk_slot_give_back(bq, s);
+}
+
+void vblk_slot_taken(struct vblk_queue *bq, struct vblk_slot *s) {
+        if (G_LIKELY(!bq->in_order))
+                return;
+        s->answered = false;
+        s->next = NULL;
+        if (bq->oldest)
+                bq->newest->next = s;
+        else
+                bq->oldest = s;
+        bq->newest = s;
+}
+
+void vblk_slot_answered(struct vblk_queue *bq, struct vblk_slot *s, uint32_t used_len) {
+        if (G_LIKELY(!bq->in_order)) {
+                return_chain(bq, s, used_len);
+                return;
+        }
+        s->answered = true;
+        s->used_len = used_len;
+        while (bq->oldest && bq->oldest->answered) {
+                s = bq->oldest;
+                bq->oldest = s->next;
+                return_chain(bq, s, s->used_len);
+        }
+}
+
 /* The guest broke the rules: answers no more, whatever is still in flight, until it resets the device. */
 static void give_up(struct vblk_queue *bq, const char *why) {
         struct virtio_dev *vd = &bq->blk->vd;
@@ -202,6 +234,7 @@ static int start_here(void *opaque) {
         if (bq->serving || bq->q->broken)
                 return 0;
         bq->dropping = false;
+        bq->in_order = virtio_has(&bq->blk->vd, VIRTIO_F_IN_ORDER);
         r = watch(bq);
         if (r < 0)
                 return r;

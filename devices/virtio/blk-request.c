@@ -51,12 +51,8 @@ static void answer(struct vblk_slot *s, enum vblk_status status, uint32_t data_w
         last->iov_len++;
         /* Also what is dropped: a read may have written. */
         virtq_mark_written(bq->q, chain, chain->write_len);
-        if (!bq->dropping) {
-                /* The length counts from the chain's start and must not cover bytes we did not write (2.7.8.2). */
-                virtq_push(bq->q, chain->token,
-                           data_written == data_room ? data_room + 1 : data_written);
-        }
-        vblk_slot_give_back(bq, s);
+        /* The length counts from the chain's start and must not cover bytes we did not write (2.7.8.2). */
+        vblk_slot_answered(bq, s, data_written == data_room ? data_room + 1 : data_written);
 }
 
 static void report(struct vblk_queue *bq, const struct vblk_slot *s, int errnum) {
@@ -238,6 +234,7 @@ bool vblk_request_begin(struct vblk_slot *s, const char **why) {
                 *why = "a block request without room for its status";
                 return false;
         }
+        vblk_slot_taken(s->queue, s);
         s->started = s->queue->now;
         s->req.done = request_done;
         if (iov_copy_out(chain->iov, chain->n_read, 0, &header, sizeof(header)) < sizeof(header)) {

@@ -275,6 +275,8 @@ static uint64_t offered(const struct vblk *blk) {
                 bits |= 1ull << VBLK_F_DISCARD;
         if (blk->n_queues > 1)
                 bits |= 1ull << VBLK_F_MQ;
+        if (blk->in_order)
+                bits |= 1ull << VIRTIO_F_IN_ORDER;
         return bits;
 }
 
@@ -299,6 +301,7 @@ virtio_blk_new(const gmem *mem, const struct virtio_blk_config *config, GError *
         blk->image = img;
         blk->seg_max = MIN((uint32_t) config->queue_size, (uint32_t) IOV_MAX) - 2;
         blk->no_discard = config->no_discard;
+        blk->in_order = config->in_order;
         blk->io_error = config->io_error;
         blk->io_error_opaque = config->io_error_opaque;
         atomic_init(&blk->writeback, true);

@@ -29,7 +29,9 @@ struct vblk_slot {
         struct virtq_chain chain;
         struct iovec *status_iov; /* the chain's last: one byte shorter while the request runs */
         uint64_t started;         /* ns */
-        struct vblk_slot *next;   /* free list */
+        struct vblk_slot *next;   /* free list, or with VIRTIO_F_IN_ORDER taken after it */
+        uint32_t used_len;        /* with VIRTIO_F_IN_ORDER, once it is answered */
+        bool answered;
 };
 
 struct vblk_queue {
@@ -44,6 +46,9 @@ struct vblk_queue {
         bool dropping; /* requests that end are not returned to the guest */
         bool starved;  /* chains wait for a slot; notifications are off */
         bool limited;  /* a chain waits for the timer; the same */
+        bool in_order; /* chains are returned in the order in which they were taken */
+        struct vblk_slot *oldest,
+                        *newest; /* in_order: under way, or answered and waiting for an older one */
         struct io_timer timer;
         uint64_t now; /* ns, of the current batch */
         uint64_t last_error_report;
@@ -61,7 +66,7 @@ struct vblk {
         struct disk_image *image;
         uint8_t serial[VBLK_ID_LEN];
         uint32_t seg_max;
-        bool no_discard;
+        bool no_discard, in_order;
         atomic_bool writeback; /* set by a vCPU thread, read by the queues' */
         void (*io_error)(void *opaque, const char *id, const char *operation, int errnum);
         void *io_error_opaque;
@@ -86,6 +91,10 @@ bool vblk_queue_init(
 void vblk_queue_release(struct vblk_queue *bq);
 
 void vblk_slot_give_back(struct vblk_queue *bq, struct vblk_slot *s);
+
+/* The slot's chain has been looked at, and will be answered / has been answered, and can go back to the driver. */
+void vblk_slot_taken(struct vblk_queue *bq, struct vblk_slot *s);
+void vblk_slot_answered(struct vblk_queue *bq, struct vblk_slot *s, uint32_t used_len);
 
 /* From any other thread; return when it is done. stop drops what is in flight instead of returning it to the guest;
  * quiesce returns it, or after a time limit fails with -ETIMEDOUT and goes on to serve. */

@@ -335,7 +335,7 @@ struct virtio_dev *virtio_console_new(
         c = g_new0(struct vconsole, 1);
         virtio_dev_init(&c->vd, &ops, "virtio-console", id, TYPE_CONSOLE, mem, N_QUEUES,
                         QUEUE_SIZE);
-        c->vd.device_features = FEATURE_SIZE;
+        c->vd.device_features = FEATURE_SIZE | 1ull << VIRTIO_F_IN_ORDER;
         c->vd.config_len = sizeof(struct console_config);
         c->chr = chr;
         c->thread = thread;

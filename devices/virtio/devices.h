@@ -54,6 +54,7 @@ struct virtio_blk_config {
         size_t n_affinity;
         bool no_io_uring;
         bool no_discard; /* the guest gives no space back */
+        bool in_order;   /* offer VIRTIO_F_IN_ORDER: a fast request waits for slow ones before it */
         struct throttle_config limits;
         struct throttle *group; /* shared, in place of limits; outlives the device */
         struct io_thread_hook hook;

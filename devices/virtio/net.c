@@ -343,7 +343,8 @@ static bool check_config(const struct virtio_net_config *config, GError **error)
 static uint64_t offered(const struct vnet *net, const struct virtio_net_config *config) {
         unsigned can = config->offload_csum ? net->port->offloads(config->tap_fds[0]) : 0;
         uint64_t bits = BIT(MAC) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(MRG_RXBUF) | BIT(CTRL_RX) |
-                        BIT(CTRL_VLAN) | BIT(CTRL_RX_EXTRA) | BIT(GUEST_ANNOUNCE);
+                        BIT(CTRL_VLAN) | BIT(CTRL_RX_EXTRA) | BIT(GUEST_ANNOUNCE) |
+                        1ull << VIRTIO_F_IN_ORDER;
 
         if (!config->mac_filter)
                 bits |= BIT(CTRL_MAC_ADDR);

@@ -149,6 +149,7 @@ virtio_rng_new(const gmem *mem, const char *id, int source_fd, iothread *thread,
 
         r = g_new0(struct vrng, 1);
         virtio_dev_init(&r->vd, &ops, "virtio-rng", id, TYPE_RNG, mem, 1, QUEUE_SIZE);
+        r->vd.device_features = 1ull << VIRTIO_F_IN_ORDER;
         r->source_fd = chv_steal_fd(&source);
         r->thread = thread;
         r->kick = (struct io_watch){ .fd = -1, .ready = on_kick, .opaque = r };

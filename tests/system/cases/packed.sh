@@ -10,7 +10,8 @@ ip address add 192.168.77.1/24 dev vmtap0
 ip link set vmtap0 up
 dd if=/dev/urandom of=/tmp/data bs=64k count=64 2>/dev/null
 sum=$(sha256sum </tmp/data | cut -d' ' -f1)
-socat -u OPEN:/tmp/data TCP-LISTEN:7001,reuseaddr,fork &
+# The other way round all connections would share one offset in the file.
+socat -U TCP-LISTEN:7001,reuseaddr,fork OPEN:/tmp/data &
 
 mount /scratch
 truncate -s 128M /scratch/packed.raw
@@ -21,7 +22,7 @@ create vm 6.12 vmlinux "$(cmdline '
     done
     dd if=/dev/hwrng bs=64 count=4 2>/dev/null | wc -c | sed "s/^/entropy /"
     fetch() {
-        ip link set eth0 up; ip address add 192.168.77.2/24 dev eth0
+        ip link set eth0 up; ip address replace 192.168.77.2/24 dev eth0
         nc 192.168.77.1 7001 > /tmp/d; echo "$1 $(sha256sum < /tmp/d)"
     }
     write() {
@@ -34,7 +35,7 @@ create vm 6.12 vmlinux "$(cmdline '
     }
     fetch net1; write disk1
     echo "load begins"
-    for i in 1 2 3 4 5 6; do fetch load; write load; done; echo "load ends"
+    for i in 1 2 3 4; do fetch load; write load; done; echo "load ends"
     rebind() {
         for p in $1; do d=${p##*/}; drv=${p%/*}; echo $d > $drv/unbind; echo $d > $drv/bind; done
     }
@@ -62,7 +63,7 @@ await_text 180 vm '^load ends'
 await_text 90 vm "^net2 $sum"
 await_text 90 vm "^disk2 $sum"
 await_text 20 vm '^all is done'
-[ "$(grep -a -c "^load $sum" "$work/vm.log")" = 12 ] || fail "data changed under load"
+[ "$(grep -a -c "^load $sum" "$work/vm.log")" = 8 ] || fail "data changed under load"
 ! grep -a -E 'is not a head|id .* out of range|blk_update_request|I/O error' "$work/vm.log" ||
     fail "the kernel complains of a ring"
 await_state 30 vm shutdown

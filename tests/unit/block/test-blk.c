@@ -31,7 +31,7 @@
 #define BUFFER (RIG_DATA + 8192u)
 
 struct setup {
-        bool sync, readonly, direct, event_idx;
+        bool sync, readonly, direct, event_idx, in_order;
         uint16_t num_queues, queue_size;
         const char *serial;
         void (*io_error)(void *opaque, const char *id, const char *operation, int errnum);
@@ -50,6 +50,7 @@ static int start(struct rig *r, const struct setup *s, uint64_t features) {
                 .queue_size = s->queue_size ?: 64,
                 .serial = s->serial,
                 .no_io_uring = s->sync,
+                .in_order = s->in_order,
                 .io_error = s->io_error,
                 .io_error_opaque = s->opaque,
         };
@@ -251,6 +252,64 @@ static void test_looping_chain(void) {
         rig_kick(&r, 0);
         g_assert_true(rig_wait_broken(&r, TIMEOUT_MS));
         rig_clear(&r);
+}
+
+#define ORDERED 12
+
+/* Reads, and between them requests that are answered before any read is. */
+static void send_mixed(struct rig *r, unsigned cookies[ORDERED]) {
+        for (unsigned i = 0; i < ORDERED; i++) {
+                uint64_t header = HEADER + i * sizeof(struct vblk_header);
+                struct drv_buf bufs[] = {
+                        { GADDR(header), sizeof(struct vblk_header), false },
+                        { GADDR(BUFFER + i * 4096ull), 4096, true },
+                        { GADDR(STATUS + i), 1, true },
+                };
+
+                cookies[i] = i;
+                put_header(r, header, i % 3 == 0 ? VBLK_T_IN : i % 3 == 1 ? VBLK_T_GET_ID : 99, i);
+                g_assert_cmpint(drv_add(&r->rings[0], bufs, 3, false, &cookies[i]), >=, 0);
+        }
+        rig_publish(r, 0);
+}
+
+/* A quick request overtakes a slow one, unless order was asked for. */
+static void test_in_order(void) {
+        static const uint8_t statuses[] = { VBLK_S_OK, VBLK_S_OK, VBLK_S_UNSUPP };
+        unsigned cookies[ORDERED];
+
+        for (unsigned k = 0; k < 4; k++) {
+                struct setup s = { .sync = k & 1, .in_order = k & 2 };
+                uint64_t asked = s.in_order ? 1ull << VIRTIO_F_IN_ORDER : 0;
+                struct rig r;
+                autofd fd = start(&r, &s, asked);
+                unsigned overtaken = 0;
+
+                g_assert_true((r.vd->device_features >> VIRTIO_F_IN_ORDER & 1) == s.in_order);
+                send_mixed(&r, cookies);
+                for (unsigned i = 0; i < ORDERED; i++) {
+                        uint32_t len;
+                        void *cookie;
+                        unsigned which;
+
+                        g_assert_true(rig_wait(&r, 0, TIMEOUT_MS, &cookie, &len));
+                        which = *(unsigned *) cookie;
+                        overtaken += which != i;
+                        g_assert_cmpuint(
+                                        *(uint8_t *) rig_host(&r, STATUS + which, 1), ==,
+                                        statuses[which % 3]);
+                        g_assert_cmpuint(len, ==, which % 3 == 0 ? 4097 : which % 3 == 1 ? 20 : 0);
+                }
+                g_assert_true(s.in_order ? overtaken == 0 : overtaken > 0);
+
+                /* Stopped with requests that wait for others; then without order, on the same slots. */
+                for (unsigned i = 0; i < 20; i++) {
+                        rig_stop(&r);
+                        rig_start(&r, i % 2 ? asked : 0);
+                        send_mixed(&r, cookies);
+                }
+                rig_clear(&r);
+        }
 }
 
 static void test_readonly(void) {
@@ -755,6 +814,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/blk/config-space", test_config_space);
         g_test_add_func("/blk/short-header", test_short_header);
         g_test_add_func("/blk/looping-chain", test_looping_chain);
+        g_test_add_func("/blk/in-order", test_in_order);
         g_test_add_func("/blk/readonly", test_readonly);
         g_test_add_func("/blk/id", test_id);
         g_test_add_func("/blk/save-restore", test_save_restore);

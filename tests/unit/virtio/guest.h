@@ -98,6 +98,7 @@ enum {
 #define F_EVENT_IDX (1ull << 29)
 #define F_VERSION_1 (1ull << 32)
 #define F_RING_PACKED (1ull << 34)
+#define F_IN_ORDER (1ull << 35)
 
 uint64_t guest_features(struct guest_dev *d); /* offered */
 void guest_reset(struct guest_dev *d);        /* and waits until the status says so */

@@ -83,7 +83,7 @@ static void test_fill(gconstpointer data) {
 
         rig_up(&r);
         g_assert_cmphex(guest_features(r.d) & ~F_RING_PACKED, ==,
-                        F_VERSION_1 | F_INDIRECT | F_EVENT_IDX);
+                        F_VERSION_1 | F_INDIRECT | F_EVENT_IDX | F_IN_ORDER);
         guest_start(r.d, features);
         g_assert_cmphex(guest_read(r.g, r.d->config, 4), ==, 0);
 
