@@ -93,7 +93,7 @@ static void test_features(void) {
                                         BIT(HOST_TSO6) | BIT(HOST_ECN) | BIT(HOST_UFO) |
                                         BIT(MRG_RXBUF) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(CTRL_RX) |
                                         BIT(CTRL_VLAN) | BIT(CTRL_RX_EXTRA) | BIT(GUEST_ANNOUNCE) |
-                                        BIT(CTRL_MAC_ADDR) | BIT(MQ));
+                                        BIT(CTRL_MAC_ADDR) | BIT(MQ) | 1ull << VIRTIO_F_IN_ORDER);
         for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++)
                 g_assert_false(vd->ops->negotiated(vd, wrong[i]));
         g_assert_true(vd->ops->negotiated(vd, vd->device_features));
