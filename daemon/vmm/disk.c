@@ -180,6 +180,7 @@ static struct disk_image *open_raw(const ChvDiskConfig *disk, int fd, GError **e
                 return img;
         if (!disk->sparse && !preallocate(fd, img->size, error))
                 return disk_image_free(img);
+        img->preallocated = !disk->sparse;
         if (!explicit_format(disk->image_type))
                 disk_image_guard_raw(img);
         return img;

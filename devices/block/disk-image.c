@@ -7,6 +7,7 @@
  */
 
 #include "devices/block/disk-image.h"
+#include "hypervisor/error.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -28,10 +29,34 @@ void disk_image_make_serial(struct disk_image *img, int fd) {
                         (unsigned long long) st.st_ino);
 }
 
+bool disk_image_plan(struct disk_image *img, uint64_t *size, GError **error) {
+        assert(img && size);
+
+        if (img->ops->plan)
+                return img->ops->plan(img, size, error);
+        g_set_error(error, HV_ERROR, HV_ERROR_UNSUPPORTED,
+                    "a %s image cannot be resized while the machine runs", img->format);
+        return false;
+}
+
+bool disk_image_resize(struct disk_image *img, uint64_t size, GError **error) {
+        assert(img && img->ops->resize);
+
+        return img->ops->resize(img, size, error);
+}
+
+uint64_t disk_image_whole_blocks(const struct disk_image *img, uint64_t size) {
+        uint64_t mask = img->topology.logical_block - 1;
+
+        return size > (uint64_t) INT64_MAX - mask ? 0 : (size + mask) & ~mask;
+}
+
 static int check(const struct disk_image *img, const struct block_req *req) {
+        uint64_t size = atomic_load_explicit(&img->size, memory_order_relaxed);
+
         if (req->op == BLOCK_FLUSH)
                 return 0;
-        if (req->offset > img->size || req->len > img->size - req->offset)
+        if (req->offset > size || req->len > size - req->offset)
                 return -EINVAL;
         if (img->readonly && req->op != BLOCK_READ)
                 return -EROFS;

@@ -4,6 +4,8 @@
 
 #include "devices/block/engine.h"
 
+#include <stdatomic.h>
+
 /*
  * A disk image: what a guest's disk is made of. The image knows the format and says where the bytes are; an engine moves them.
  * An image is made and freed on the main thread; requests come from every queue's thread at once.
@@ -21,9 +23,11 @@ struct disk_image_topology {
 
 struct disk_image {
         const struct disk_image_ops *ops;
-        uint64_t size; /* bytes, multiple of topology.logical_block */
+        atomic_uint_least64_t
+                        size; /* bytes, multiple of topology.logical_block; changed by its owner's main thread */
         bool readonly;
         bool direct;
+        bool preallocated; /* a raw file has all of its space, and gets all of what is added */
         bool accepts_posts; /* its requests may come back from another thread: engine_accept_posts() */
         const char *format;
         int main_fd; /* where most requests go; for engine_new() */
@@ -35,6 +39,12 @@ struct disk_image_ops {
         /* Gives req to e, once or in parts. The range was checked. Any queue's thread; no allocation, no lock. */
         void (*start)(struct disk_image *img, struct engine *e, struct block_req *req);
         void (*free)(struct disk_image *img);
+
+        /* Both on the main thread, while other threads start requests; NULL: its size stays as it is. plan: what *size would come to, which is
+         * rounded up to whole blocks; 0 stands for what the file or device has by now. resize: makes the file so, whole or not at all. It does
+         * not change img->size. */
+        bool (*plan)(struct disk_image *img, uint64_t *size, GError **error);
+        bool (*resize)(struct disk_image *img, uint64_t size, GError **error);
 };
 
 /* A regular file or block device whose bytes are the disk's. Takes fd over, also on failure. A writable image needs O_RDWR;
@@ -50,6 +60,15 @@ struct disk_image *disk_image_free(struct disk_image *img);
 /* Begins req; its done() comes from the engine. A range beyond the image, or a write to a read-only one, is answered
  * with -EINVAL or -EROFS there, too. */
 void disk_image_start(struct disk_image *img, struct engine *e, struct block_req *req);
+
+/* A change of the size is planned, and the file made so, as the ops say. Between the two the owner of a disk that is to shrink sets img->size, and
+ * sees to it that nothing is in flight beyond; one that grows gets its img->size afterwards. HV_ERROR_UNSUPPORTED when it cannot
+ * be changed. */
+bool disk_image_plan(struct disk_image *img, uint64_t *size, GError **error);
+bool disk_image_resize(struct disk_image *img, uint64_t size, GError **error);
+
+/* For implementations: size, rounded up to whole blocks; 0: too large. */
+uint64_t disk_image_whole_blocks(const struct disk_image *img, uint64_t size);
 
 /* For implementations: a serial number from the file's identity. */
 void disk_image_make_serial(struct disk_image *img, int fd);

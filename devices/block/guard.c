@@ -17,7 +17,8 @@
 #define PAGE 4096u
 
 void disk_guard_init(struct disk_guard *g, int fd, uint64_t file_size) {
-        *g = (struct disk_guard){ .fd = fd, .file_size = file_size };
+        *g = (struct disk_guard){ .fd = fd };
+        atomic_init(&g->file_size, file_size);
         pthread_mutex_init(&g->lock, NULL);
 }
 
@@ -25,12 +26,12 @@ void disk_guard_clear(struct disk_guard *g) {
         pthread_mutex_destroy(&g->lock);
 }
 
-static uint64_t tail_of(const struct disk_guard *g) {
-        return g->file_size - MIN(g->file_size, IMAGE_TAIL_LEN);
+static uint64_t tail_of(uint64_t file_size) {
+        return file_size - MIN(file_size, IMAGE_TAIL_LEN);
 }
 
 bool disk_guard_concerns(const struct disk_guard *g, uint64_t offset, uint64_t len) {
-        return len > 0 && (offset < IMAGE_PROBE_LEN || offset + len > tail_of(g));
+        return len > 0 && (offset < IMAGE_PROBE_LEN || offset + len > tail_of(g->file_size));
 }
 
 /* Reads the way that O_DIRECT wants it; what the file does not have is zeros. */
@@ -66,19 +67,29 @@ static bool has_tail(const uint8_t *tail) {
         return false;
 }
 
-static int check_head(const struct disk_guard *g, uint64_t offset, const void *data, size_t len) {
+static int
+check_head(const struct disk_guard *g,
+           uint64_t size,
+           uint64_t offset,
+           const void *data,
+           size_t len) {
         _Alignas(PAGE) uint8_t head[PAGE];
         int r = read_page(g, 0, head);
 
         if (r < 0)
                 return r;
         lay_over(head, 0, PAGE, offset, data, len);
-        return has_head(head, (size_t) MIN(g->file_size, IMAGE_PROBE_LEN)) ? -EPERM : 0;
+        return has_head(head, (size_t) MIN(size, IMAGE_PROBE_LEN)) ? -EPERM : 0;
 }
 
-static int check_tail(const struct disk_guard *g, uint64_t offset, const void *data, size_t len) {
+static int
+check_tail(const struct disk_guard *g,
+           uint64_t size,
+           uint64_t offset,
+           const void *data,
+           size_t len) {
         _Alignas(PAGE) uint8_t end[2 * PAGE];
-        uint64_t tail = tail_of(g), at = tail / PAGE * PAGE;
+        uint64_t tail = tail_of(size), at = tail / PAGE * PAGE;
         int r = read_page(g, at, end);
 
         if (r == 0)
@@ -91,11 +102,25 @@ static int check_tail(const struct disk_guard *g, uint64_t offset, const void *d
 
 int disk_guard_check(void *guard, uint64_t offset, const void *data, size_t len) {
         const struct disk_guard *g = guard;
+        uint64_t size = g->file_size;
         int r = 0;
 
         if (len > 0 && offset < IMAGE_PROBE_LEN)
-                r = check_head(g, offset, data, len);
-        if (r == 0 && len > 0 && offset + len > tail_of(g) && g->file_size >= IMAGE_TAIL_LEN)
-                r = check_tail(g, offset, data, len);
+                r = check_head(g, size, offset, data, len);
+        if (r == 0 && len > 0 && offset + len > tail_of(size) && size >= IMAGE_TAIL_LEN)
+                r = check_tail(g, size, offset, data, len);
+        return r;
+}
+
+int disk_guard_resize(struct disk_guard *g, uint64_t file_size) {
+        int r;
+
+        pthread_mutex_lock(&g->lock);
+        r = check_head(g, file_size, 0, /* data= */ "", /* len= */ 0);
+        if (r == 0 && file_size >= IMAGE_TAIL_LEN)
+                r = check_tail(g, file_size, 0, /* data= */ "", /* len= */ 0);
+        if (r == 0)
+                g->file_size = file_size;
+        pthread_mutex_unlock(&g->lock);
         return r;
 }

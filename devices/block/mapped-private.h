@@ -67,4 +67,7 @@ bool mapped_slow_start(
                 struct mapped *m, const struct disk_image_mapped_config *config, GError **error);
 void mapped_slow_stop(struct mapped *m);
 
+/* As disk_image_ops.resize. */
+bool mapped_slow_resize(struct mapped *m, uint64_t size, GError **error);
+
 void mapped_wake(struct mapped *m);

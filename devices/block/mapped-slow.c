@@ -8,6 +8,9 @@
  * from the cache, what it touched is put there, and slow_flush says whether a plain sync still is a flush; so whoever begins
  * when he has seen the answer finds things as they are.
  *
+ * A change of the disk's size is one more thing that this thread does; before it shrinks nothing is under way to what is cut off
+ * (disk-image.h).
+ *
  * What the image gives up is held until no request of the fast path can be under way there: a grace period. It begins when there is
  * nothing else to do, or now and then, and needs each epoch's count at 0 once. If more is given up meanwhile it has to
  * be done again; after some rounds of that no request is served until one comes through.
@@ -19,9 +22,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/fs.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define FILL_AHEAD 64u /* units */
@@ -276,6 +281,58 @@ static void on_wake(struct io_watch *w, uint32_t events) {
                         serve(m, req);
         } while (req);
         (void) run_grace(m);
+}
+
+struct resize {
+        struct mapped *m;
+        uint64_t size, host_size;
+        GError **error;
+};
+
+/* The cache may know the image's last unit as far as that went; its rest, and all that was cut off, is told anew. */
+static void forget_end(struct mapped *m, uint64_t old, uint64_t new) {
+        uint64_t from = MIN(old, new), end = MAX(old, new);
+
+        from -= from % m->unit;
+        extent_cache_drop(&m->cache, from, end - from);
+}
+
+static int resize_here(void *opaque) {
+        struct resize *resize = opaque;
+        struct mapped *m = resize->m;
+        uint64_t old = m->img->size;
+        int r = flush(m);
+
+        if (r < 0) {
+                (void) hv_error_errno(resize->error, -r, "flushing the disk's image");
+                return r;
+        }
+        if (resize->host_size > 0)
+                m->img->file->size = resize->host_size;
+        if (resize->size != old && !m->img->format->resize(m->img, resize->size, resize->error)) {
+                r = -EIO;
+                /* It has come so far that it is done, but for space that could not be given back. */
+                if (m->img->size == resize->size) {
+                        g_clear_error(resize->error);
+                        r = 0;
+                }
+        }
+        forget_end(m, old, resize->size);
+        m->given_up = true;
+        tell_flush(m);
+        /* For what was given up, when whoever may be under way there has gone. */
+        mapped_wake(m);
+        return r;
+}
+
+bool mapped_slow_resize(struct mapped *m, uint64_t size, GError **error) {
+        struct resize resize = { m, size, 0, error };
+
+        /* A device that holds an image may have been given more room, which is of use whether the disk grows or not. */
+        if (m->img->file->block_device && m->img->file->fd >= 0 &&
+            ioctl(m->img->file->fd, BLKGETSIZE64, &resize.host_size) < 0)
+                return hv_error_errno(error, errno, "asking for the size of a block device");
+        return iothread_call(m->thread, resize_here, &resize) >= 0;
 }
 
 static int watch_here(void *opaque) {

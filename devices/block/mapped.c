@@ -15,6 +15,7 @@
  */
 
 #include "devices/block/mapped-private.h"
+#include "hypervisor/error.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -165,9 +166,38 @@ static void mapped_free(struct disk_image *d) {
         free(m); /* by the C library, as its stripes' alignment asked for */
 }
 
+static bool mapped_plan(struct disk_image *d, uint64_t *size, GError **error) {
+        struct mapped *m = (struct mapped *) d;
+        const char *why = NULL;
+        uint64_t wanted;
+
+        if (m->img->format != &image_qcow2) {
+                g_set_error(error, HV_ERROR, HV_ERROR_UNSUPPORTED,
+                            "a %s image cannot be resized while the machine runs", d->format);
+                return false;
+        }
+        wanted = *size == 0 ? d->size : disk_image_whole_blocks(d, *size);
+        if (wanted == 0)
+                why = "is too large";
+        else if (d->readonly && wanted != d->size)
+                why = "the disk is read-only";
+        if (why) {
+                g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "size: %s", why);
+                return false;
+        }
+        *size = wanted;
+        return true;
+}
+
+static bool mapped_resize(struct disk_image *d, uint64_t size, GError **error) {
+        return d->readonly || mapped_slow_resize((struct mapped *) d, size, error);
+}
+
 static const struct disk_image_ops mapped_ops = {
         .start = mapped_start,
         .free = mapped_free,
+        .plan = mapped_plan,
+        .resize = mapped_resize,
 };
 
 /* Pieces that are uniform in every image of the chain; where raw ends up below does not matter, it is of one piece. */

@@ -77,8 +77,6 @@ static bool query_device(struct raw *raw, GError **error) {
         unsigned physical = 0, min_io = 0, opt_io = 0;
         int logical = 0, readonly = 0;
 
-        if (ioctl(raw->fd, BLKGETSIZE64, &raw->img.size) < 0)
-                return hv_error_errno(error, errno, "asking for the size of a block device");
         if (ioctl(raw->fd, BLKROGET, &readonly) == 0 && readonly && !raw->img.readonly) {
                 g_set_error_literal(
                                 error, HV_ERROR, HV_ERROR_INVALID,
@@ -129,19 +127,28 @@ static void query_direct(struct raw *raw) {
         t->logical_block = MAX(t->logical_block, offset);
 }
 
+/* How many bytes there are at present, be they whole blocks or not. */
+static bool query_size(const struct raw *raw, struct stat *st, uint64_t *ret_size, GError **error) {
+        if (fstat(raw->fd, st) < 0)
+                return hv_error_errno(error, errno, "asking for the status of a disk image");
+        *ret_size = (uint64_t) st->st_size;
+        return !S_ISBLK(st->st_mode) || ioctl(raw->fd, BLKGETSIZE64, ret_size) >= 0 ||
+               hv_error_errno(error, errno, "asking for the size of a block device");
+}
+
 static bool query(struct raw *raw, GError **error) {
         struct disk_image_topology *t = &raw->img.topology;
         struct stat st;
+        uint64_t size;
 
-        if (fstat(raw->fd, &st) < 0)
-                return hv_error_errno(error, errno, "asking for the status of a disk image");
+        if (!query_size(raw, &st, &size, error))
+                return false;
         disk_image_make_serial(&raw->img, raw->fd);
         *t = (struct disk_image_topology){ SECTOR, SECTOR, 0, 0, 1, SECTOR };
         if (S_ISBLK(st.st_mode)) {
                 if (!query_device(raw, error))
                         return false;
         } else if (S_ISREG(st.st_mode)) {
-                raw->img.size = (uint64_t) st.st_size;
                 if (is_block_size((uint64_t) st.st_blksize))
                         t->discard_align = (uint32_t) st.st_blksize;
         } else {
@@ -155,7 +162,7 @@ static bool query(struct raw *raw, GError **error) {
                 query_direct(raw);
         t->physical_block = MAX(t->physical_block, t->logical_block);
         t->discard_align = MAX(t->discard_align, t->logical_block);
-        raw->img.size -= raw->img.size % t->logical_block;
+        atomic_init(&raw->img.size, size - size % t->logical_block);
         return true;
 }
 
@@ -195,6 +202,79 @@ static void raw_start(struct disk_image *img, struct engine *e, struct block_req
         }
 }
 
+static bool refuse_size(GError **error, const char *why, uint64_t now) {
+        g_set_error(error, HV_ERROR, HV_ERROR_INVALID, "%s, which has %" G_GUINT64_FORMAT " bytes",
+                    why, now);
+        return false;
+}
+
+static bool raw_plan(struct disk_image *img, uint64_t *size, GError **error) {
+        const struct raw *raw = (struct raw *) img;
+        uint64_t now, wanted;
+        struct stat st;
+
+        if (!query_size(raw, &st, &now, error))
+                return false;
+        now -= now % img->topology.logical_block;
+        wanted = *size == 0 ? now : disk_image_whole_blocks(img, *size);
+        if (wanted != now && S_ISBLK(st.st_mode))
+                return refuse_size(
+                                error,
+                                "size: a disk cannot be given another size than its block device",
+                                now);
+        if (wanted != now && img->readonly)
+                return refuse_size(
+                                error, "size: the disk is read-only; this is no change of it", now);
+        if (wanted == 0) {
+                g_set_error(error, HV_ERROR, HV_ERROR_INVALID,
+                            *size == 0 ? "size: the file has none" : "size: is too large");
+                return false;
+        }
+        *size = wanted;
+        return true;
+}
+
+static int set_file_size(const struct raw *raw, uint64_t old, uint64_t size) {
+        int r;
+
+        do
+                r = raw->img.preallocated && size > old
+                                    ? fallocate(raw->fd, 0, (off_t) old, (off_t) (size - old))
+                                    : ftruncate(raw->fd, (off_t) size);
+        while (r < 0 && errno == EINTR);
+        if (r == 0)
+                r = fdatasync(raw->fd);
+        if (r == 0)
+                return 0;
+        r = -errno;
+        /* What was added holds nothing. */
+        if (size > old)
+                (void) !ftruncate(raw->fd, (off_t) old);
+        return r;
+}
+
+static bool raw_resize(struct disk_image *img, uint64_t size, GError **error) {
+        struct raw *raw = (struct raw *) img;
+        uint64_t now, end;
+        struct stat st;
+        int r = 0;
+
+        if (!query_size(raw, &st, &now, error))
+                return false;
+        end = now - now % img->topology.logical_block == size ? now : size;
+        if (raw->guarded && disk_guard_resize(&raw->guard, end) < 0) {
+                g_set_error(error, HV_ERROR, HV_ERROR_IMAGE,
+                            "with this size the file would look like another format than raw; "
+                            "image_type=raw says that it is none");
+                return false;
+        }
+        if (end != now)
+                r = set_file_size(raw, now, size);
+        if (r < 0 && raw->guarded)
+                (void) disk_guard_resize(&raw->guard, now);
+        return r == 0 || hv_error_errno(error, -r, "changing the size of the disk's file");
+}
+
 static void raw_free(struct disk_image *img) {
         struct raw *raw = (struct raw *) img;
 
@@ -207,6 +287,8 @@ static void raw_free(struct disk_image *img) {
 static const struct disk_image_ops raw_ops = {
         .start = raw_start,
         .free = raw_free,
+        .plan = raw_plan,
+        .resize = raw_resize,
 };
 
 struct disk_image *disk_image_open_raw(int fd, bool readonly, bool direct, GError **error) {

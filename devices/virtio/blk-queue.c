@@ -279,6 +279,20 @@ static int quiesce_here(void *opaque) {
         return 0;
 }
 
+static int drain_here(void *opaque) {
+        struct vblk_queue *bq = opaque;
+        int r;
+
+        bq->now = vblk_now();
+        r = engine_drain(bq->engine, QUIESCE_LIMIT_MS);
+        if (!bq->serving || bq->dropping)
+                return r;
+        virtio_queue_flush(&bq->blk->vd, bq->q);
+        if (bq->starved)
+                serve(bq);
+        return r;
+}
+
 int vblk_queue_start(struct vblk_queue *bq) {
         return iothread_call(bq->thread, start_here, bq);
 }
@@ -289,6 +303,10 @@ void vblk_queue_stop(struct vblk_queue *bq) {
 
 int vblk_queue_quiesce(struct vblk_queue *bq) {
         return iothread_call(bq->thread, quiesce_here, bq);
+}
+
+int vblk_queue_drain(struct vblk_queue *bq) {
+        return iothread_call(bq->thread, drain_here, bq);
 }
 
 static int bind_engine(void *opaque) {

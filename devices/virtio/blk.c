@@ -226,7 +226,11 @@ static void blk_free(struct virtio_dev *vd) {
 }
 
 static int blk_set_throttle(struct virtio_dev *vd, const struct throttle_config *config) {
-        return vblk_set_throttle((struct vblk *) vd, config);
+        return vblk_set_throttle(to_vblk(vd), config);
+}
+
+static bool blk_resize(struct virtio_dev *vd, uint64_t *size, bool shrink, GError **error) {
+        return vblk_resize(to_vblk(vd), size, shrink, error);
 }
 
 static const struct virtio_dev_ops blk_ops = {
@@ -240,6 +244,7 @@ static const struct virtio_dev_ops blk_ops = {
         .save = blk_save,
         .restore = blk_restore,
         .set_throttle = blk_set_throttle,
+        .resize = blk_resize,
         .counters = blk_counters,
         .free = blk_free,
 };

@@ -97,10 +97,12 @@ void vblk_slot_taken(struct vblk_queue *bq, struct vblk_slot *s);
 void vblk_slot_answered(struct vblk_queue *bq, struct vblk_slot *s, uint32_t used_len);
 
 /* From any other thread; return when it is done. stop drops what is in flight instead of returning it to the guest;
- * quiesce returns it, or after a time limit fails with -ETIMEDOUT and goes on to serve. */
+ * quiesce returns it, or after a time limit fails with -ETIMEDOUT and goes on to serve; drain returns it and goes on to serve, what
+ * is taken after its call being another matter. */
 int vblk_queue_start(struct vblk_queue *bq);
 void vblk_queue_stop(struct vblk_queue *bq);
 int vblk_queue_quiesce(struct vblk_queue *bq);
+int vblk_queue_drain(struct vblk_queue *bq);
 
 uint64_t vblk_now(void);
 
@@ -111,6 +113,9 @@ void vblk_queue_retry(struct vblk_queue *bq);
 bool vblk_queue_must_wait(struct vblk_queue *bq, const struct virtq_chain *chain);
 int vblk_queue_start_timer(struct vblk_queue *bq);
 void vblk_queue_stop_timer(struct vblk_queue *bq);
+
+/* As virtio_dev_ops.resize. */
+bool vblk_resize(struct vblk *blk, uint64_t *size, bool shrink, GError **error);
 
 /* As virtio_dev_ops.set_throttle. */
 int vblk_set_throttle(struct vblk *blk, const struct throttle_config *config);

@@ -57,6 +57,10 @@ struct virtio_dev_ops {
          * The op is NULL for a device without limits. */
         int (*set_throttle)(struct virtio_dev *vd, const struct throttle_config *config);
 
+        /* Of disks: gives it a size of *size bytes, 0: what its file has by now, and says what has come of it. shrink: may cut off its end.
+         * Tells the driver. Main thread. */
+        bool (*resize)(struct virtio_dev *vd, uint64_t *size, bool shrink, GError **error);
+
         void (*counters)(
                         struct virtio_dev *vd,
                         device_counter_fn *fn,
