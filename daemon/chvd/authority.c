@@ -69,6 +69,7 @@ static const ChvdAuthorityRow rows[] = {
         { VM, "OpenConsole", OWNERS(CONSOLE) },
         { VM, "ResizeConsole", OWNERS(CONSOLE) },
         { DEVICE, "Update", OWNERS(CONFIGURE) },
+        { DEVICE, "Resize", OWNERS(CONFIGURE) },
         { DEVICE, "Remove", OWNERS(CONFIGURE) },
         { DEVICE, "StartCapture", OWNERS(CONSOLE) },
         { DEVICE, "StopCapture", OWNERS(CONSOLE) },

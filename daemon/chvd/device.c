@@ -249,6 +249,57 @@ on_stop_capture(ChvDevice *skeleton,
                        g_variant_new("(s)", chv_device_get_id(skeleton)), /* fds= */ NULL);
 }
 
+/* A disk that is getting another size; it takes as long as the host's file systems take. */
+typedef struct {
+        ChvdVm *vm;
+        ChvDevice *skeleton;
+        GDBusMethodInvocation *invocation;
+} ResizeCall;
+
+static void on_resized(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
+        g_autofree ResizeCall *call = data;
+        g_autoptr(ChvdVm) vm = call->vm;
+        g_autoptr(ChvDevice) skeleton = call->skeleton;
+        guint64 size;
+
+        if (error)
+                return g_dbus_method_invocation_return_gerror(call->invocation, error);
+        g_variant_get(reply, "(t)", &size);
+        chv_device_set_size(skeleton, size);
+        chv_device_complete_resize(skeleton, call->invocation, size);
+}
+
+static gboolean
+on_resize(ChvDevice *skeleton,
+          GDBusMethodInvocation *invocation,
+          guint64 size,
+          GVariant *options,
+          ChvdDevice *device) {
+        static const char *const known[] = { "shrink", "b", NULL };
+        g_autoptr(GError) error = NULL;
+        ResizeCall *call;
+
+        if (!chvd_options_check(options, known, &error) || !has_guest(device, &error))
+                return refuse(invocation, error);
+        call = g_new0(ResizeCall, 1);
+        call->vm = chvd_vm_ref(device->vm);
+        call->skeleton = g_object_ref(skeleton);
+        call->invocation = invocation;
+        chvd_worker_call(
+                        device->vm->worker, "ResizeDisk",
+                        g_variant_new("(st@a{sv})", chv_device_get_id(skeleton), size, options),
+                        "(t)", /* fds= */ NULL, G_MAXINT, on_resized, call);
+        return true;
+}
+
+const char *chvd_device_id(const ChvdDevice *device) {
+        return chv_device_get_id(device->skeleton);
+}
+
+void chvd_device_set_size(ChvdDevice *device, uint64_t size) {
+        chv_device_set_size(device->skeleton, size);
+}
+
 static gboolean
 on_remove(ChvDevice *skeleton,
           GDBusMethodInvocation *invocation,
@@ -338,11 +389,11 @@ chvd_device_new(ChvdContext *context,
         device->config = g_variant_ref_sink(config);
         g_object_connect(
                         device->skeleton, "signal::handle-update", on_update, device,
-                        "signal::handle-start-capture", on_start_capture, device,
-                        "signal::handle-stop-capture", on_stop_capture, device,
-                        "signal::handle-remove", on_remove, device, "signal::handle-get-counters",
-                        on_get_counters, device, "signal::handle-get-config", on_get_config, device,
-                        NULL);
+                        "signal::handle-resize", on_resize, device, "signal::handle-start-capture",
+                        on_start_capture, device, "signal::handle-stop-capture", on_stop_capture,
+                        device, "signal::handle-remove", on_remove, device,
+                        "signal::handle-get-counters", on_get_counters, device,
+                        "signal::handle-get-config", on_get_config, device, NULL);
         device->object = chv_object_skeleton_new(device->path);
         chv_object_skeleton_set_device(device->object, device->skeleton);
         chvd_objects_export(device->context, device->object);

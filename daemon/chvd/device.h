@@ -18,5 +18,8 @@ chvd_device_new(ChvdContext *context,
                 const char *kind,
                 const char *pci_address,
                 GVariant *config);
+const char *chvd_device_id(const ChvdDevice *device);
+/* Of a disk, in bytes. */
+void chvd_device_set_size(ChvdDevice *device, uint64_t size);
 /* Takes it off the bus. */
 void chvd_device_free(ChvdDevice *device);

@@ -129,6 +129,10 @@ void chvd_vm_register(ChvdVm *vm);
 /* vm-crash.c */
 void chvd_vm_crash_forget(ChvdVm *vm);
 
+/* vm-sizes.c */
+/* The worker has a machine, another than before: brings the sizes of its disks to their objects. */
+void chvd_vm_ask_sizes(ChvdVm *vm);
+
 /* vm-link.c */
 /* The worker tells that a device has lost its connection. */
 void chvd_vm_link_lost(ChvdVm *vm, GVariant *properties);

@@ -261,6 +261,9 @@ on_event(gpointer data,
         if ((g_str_equal(source, "vhost-user") || g_str_equal(source, "passt")) &&
             g_str_equal(event, "disconnected"))
                 chvd_vm_link_lost(data, properties);
+        /* Images may have changed outside. */
+        if (g_str_equal(source, "vm") && g_str_equal(event, "rebooted"))
+                chvd_vm_ask_sizes(data);
 }
 
 /* The process of a machine that failed is kept, for whoever wants to look into it, until it is powered off. */
@@ -367,6 +370,7 @@ static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GE
         g_clear_handle_id(&vm->deadline, g_source_remove);
         devices = g_variant_get_child_value(reply, 0);
         add_devices(vm, devices);
+        chvd_vm_ask_sizes(vm);
         set_console_paths(vm);
         chvd_vm_register(vm);
         chvd_resources_passed(vm->resources);
@@ -618,6 +622,7 @@ void chvd_vm_take_worker(ChvdVm *vm, ChvdWorker *worker, GVariant *devices) {
         chv_vm_set_unit(vm->skeleton, chvd_worker_unit(worker));
         chv_vm_set_limits_in_force(vm->skeleton, chvd_worker_has_limits(worker));
         add_devices(vm, devices);
+        chvd_vm_ask_sizes(vm);
         if (vm->deadline_at)
                 arm_deadline(vm);
 }

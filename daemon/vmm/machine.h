@@ -45,6 +45,13 @@ bool machine_nmi(Machine *machine, GError **error);
 /* Brings the limits in config, which may be another configuration of the same devices, to one of them. */
 bool machine_set_limits(Machine *machine, const char *id, const ChvConfig *config, GError **error);
 
+/* As virtio_dev_ops.resize, and an event. */
+bool machine_resize_disk(
+                Machine *machine, const char *id, uint64_t *size, bool shrink, GError **error);
+
+/* a{st}: bytes of each disk, by id. Floating. */
+GVariant *machine_disk_sizes(Machine *machine);
+
 /* Copies the frames of a network device to fd, which is taken (snaplen and count as of capture.h) / no more. */
 bool machine_start_capture(
                 Machine *machine,

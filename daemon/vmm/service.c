@@ -514,6 +514,34 @@ static gboolean on_update_device(
         return true;
 }
 
+static gboolean
+on_resize_disk(ChvVmm *skeleton,
+               GDBusMethodInvocation *invocation,
+               const char *id,
+               guint64 size,
+               GVariant *options,
+               VmmService *service) {
+        g_autoptr(GError) error = NULL;
+        gboolean shrink = false;
+
+        if (!has_machine(service, invocation))
+                return true;
+        (void) g_variant_lookup(options, "shrink", "b", &shrink);
+        if (machine_resize_disk(service->machine, id, &size, shrink, &error))
+                chv_vmm_complete_resize_disk(skeleton, invocation, size);
+        else
+                g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
+}
+
+static gboolean
+on_get_disk_sizes(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService *service) {
+        if (has_machine(service, invocation))
+                chv_vmm_complete_get_disk_sizes(
+                                skeleton, invocation, machine_disk_sizes(service->machine));
+        return true;
+}
+
 /* -1 and an error, or the descriptor, which is the caller's. */
 static int take_handle(GUnixFDList *list, GVariant *handle, GError **error) {
         gint32 index = g_variant_get_handle(handle);
@@ -685,6 +713,8 @@ VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *op
                 { "handle-quit", G_CALLBACK(on_quit) },
                 { "handle-get-counters", G_CALLBACK(on_get_counters) },
                 { "handle-update-device", G_CALLBACK(on_update_device) },
+                { "handle-resize-disk", G_CALLBACK(on_resize_disk) },
+                { "handle-get-disk-sizes", G_CALLBACK(on_get_disk_sizes) },
                 { "handle-start-capture", G_CALLBACK(on_start_capture) },
                 { "handle-stop-capture", G_CALLBACK(on_stop_capture) },
                 { "handle-open-console", G_CALLBACK(on_open_console) },

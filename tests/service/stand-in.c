@@ -49,6 +49,7 @@ static ChvVmm *vmm;
 static char **words;
 static GVariant *counters;
 static GVariant *updated; /* what UpdateDevice was told */
+static guint64 disk_size = 1 << 20;
 static guint lonely;
 static bool booted, ended;
 static int status = EXIT_SUCCESS;
@@ -360,6 +361,37 @@ static gboolean on_update_device(
         return true;
 }
 
+/* The size it had, which the disk keeps if it is told to shrink and not that it may. */
+static gboolean
+on_resize_disk(ChvVmm *skeleton,
+               GDBusMethodInvocation *invocation,
+               const char *id,
+               guint64 size,
+               GVariant *options) {
+        gboolean shrink = false;
+
+        if (misbehaves(invocation))
+                return true;
+        (void) g_variant_lookup(options, "shrink", "b", &shrink);
+        if (size < disk_size && !shrink) {
+                g_dbus_method_invocation_return_error(
+                                invocation, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
+                                "size: would cut off the end of %s", id);
+                return true;
+        }
+        disk_size = size;
+        chv_vmm_complete_resize_disk(skeleton, invocation, size);
+        return true;
+}
+
+static gboolean on_get_disk_sizes(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
+        if (!misbehaves(invocation))
+                chv_vmm_complete_get_disk_sizes(
+                                skeleton, invocation,
+                                g_variant_new_parsed("{'_disk0': %t}", (guint64) disk_size));
+        return true;
+}
+
 /* Its options as text are what is captured. */
 static gboolean on_start_capture(
                 ChvVmm *skeleton,
@@ -599,6 +631,8 @@ int main(int argc, char **argv) {
                         "signal::handle-quit", on_quit, NULL, "signal::handle-get-counters",
                         on_get_counters, NULL, "signal::handle-open-console", on_open_console, NULL,
                         "signal::handle-update-device", on_update_device, NULL,
+                        "signal::handle-resize-disk", on_resize_disk, NULL,
+                        "signal::handle-get-disk-sizes", on_get_disk_sizes, NULL,
                         "signal::handle-start-capture", on_start_capture, NULL,
                         "signal::handle-stop-capture", on_plain, NULL,
                         "signal::handle-resize-console", on_resize_console, NULL, NULL);

@@ -51,6 +51,7 @@ static const struct {
         { VM, "ResizeConsole", "('serial', uint16 1, uint16 1, @a{sv} {})" },
         { VM, "SetOwner", "(uint32 7, @a{sv} {})" },
         { DEVICE, "Update", "(@a{sv} {}, @a{sv} {})" },
+        { DEVICE, "Resize", "(uint64 4194304, @a{sv} {})" },
         { DEVICE, "StartCapture", "(handle 0, @a{sv} {})" },
         { DEVICE, "StopCapture", "(@a{sv} {},)" },
 };

@@ -107,11 +107,11 @@ static const SandboxRule calls[] = {
         CALL(preadv, IN_IO),                             /* devices/block/engine-sync.c */
         CALL(pwritev2, IN_IO),                           /* engine-sync.c */
         CALL(fdatasync, IN_IO),                          /* engine-sync.c */
-        RARE(fallocate, IN_IO),                          /* engine-sync.c: discard and write zeroes */
+        RARE(fallocate, IN_IO),                          /* engine-sync.c: discard and write zeroes; main: devices/block/raw.c, space of a disk */
         RARE(pread64, IN_IO),                            /* loaders, disk headers; an image format's tables */
         RARE(pwrite64, IN_IO),                           /* an image format's tables */
         RARE(pwritev, IN_IO),                            /* devices/block/image/file.c */
-        RARE(ftruncate, IN_IO),                          /* devices/block/image/file.c; main: hypervisor/backing.c */
+        RARE(ftruncate, IN_IO),                          /* devices/block/image/file.c; main: hypervisor/backing.c, devices/block/raw.c: another size */
         RARE(lseek, IN_IO),                              /* devices/block/image/raw.c: holes; the size of an image */
         RARE(fsync, IN_IO),                              /* an image format's tables */
         RARE(readv, IN_IO),                              /* devices/virtio/net-rx.c: a tap */
@@ -143,7 +143,7 @@ static const SandboxRule calls[] = {
         RARE_WITH(ioctl, IN_MAIN, 1, TUNGETIFF),         /* devices/net/tap.c: these are of a new device */
         RARE_WITH(ioctl, IN_MAIN, 1, TUNGETFILTER),
         RARE_WITH(ioctl, IN_MAIN, 1, TUNSETVNETHDRSZ),
-        RARE_WITH(ioctl, IN_MAIN, 1, BLKGETSIZE64),      /* devices/block/raw.c: these are of a block device */
+        RARE_WITH(ioctl, IN_MAIN, 1, BLKGETSIZE64),      /* devices/block/raw.c: these are of a block device; mapped-slow.c: likewise */
         RARE_WITH(ioctl, IN_MAIN, 1, BLKROGET),
         RARE_WITH(ioctl, IN_MAIN, 1, BLKSSZGET),
         RARE_WITH(ioctl, IN_MAIN, 1, BLKPBSZGET),
