@@ -47,6 +47,7 @@ static const OptionInfo infos[] = {
         { "interval", 'i', "SECONDS", false, false, "show new figures so often" },
         { "count", 'C', "COUNT", false, false, "stop after so many samples or frames" },
         { "output", 'o', "FILE", false, false, "write to a file; - is standard output" },
+        { "shrink", 0, NULL, false, false, "cut off the end of a disk, and lose what is there" },
         { "snaplen", 's', "BYTES", false, false, "keep no more than that of a frame" },
 };
 
@@ -86,6 +87,7 @@ static bool *find_switch(Options *options, const char *name) {
                 { "no-replay", &options->no_replay },
                 { "offline", &options->offline },
                 { "command-line", &options->command_line },
+                { "shrink", &options->shrink },
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(switches); i++)

@@ -36,6 +36,7 @@ typedef struct {
         bool no_legend;
         /* how to act */
         bool no_block, wait, paused, force, remove, detach, read_only, no_replay, offline, help;
+        bool shrink; /* the end of a disk may be cut off */
         int timeout; /* seconds; 0: none */
         bool command_line, has_order, has_delay;
         int order, delay;
@@ -90,6 +91,7 @@ ExitStatus cmd_autostart(Options *options, Bus *bus);
 ExitStatus cmd_crash_policy(Options *options, Bus *bus);
 ExitStatus cmd_limits(Options *options, Bus *bus);
 ExitStatus cmd_update(Options *options, Bus *bus);
+ExitStatus cmd_resize_disk(Options *options, Bus *bus);
 ExitStatus cmd_capture(Options *options, Bus *bus);
 ExitStatus cmd_dump(Options *options, Bus *bus);
 ExitStatus cmd_import(Options *options, Bus *bus);

@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Commands about one device of a virtual machine that runs, which its id names: update, capture.
+ * Commands about one device of a virtual machine that runs, which its id names: update, resize-disk, capture.
  */
 
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include "dbus/config.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
+#include "dbus/value.h"
 
 /* The object of the device; NULL: *error says that there is none. */
 static char *find_device(Bus *bus, const char *name, const char *id, GError **error) {
@@ -62,6 +63,67 @@ ExitStatus cmd_update(Options *options, Bus *bus) {
                                 bus, path, DEVICE_INTERFACE, "Update",
                                 g_variant_new("(@a{sv}a{sv})", changes, NULL), "()", &error);
         return reply ? EXIT_OK : fail(options, argument(options, 0), error);
+}
+
+/* "10G", or "+1G" for so much more than there is. */
+static bool
+read_size(Bus *bus, const char *path, const char *text, uint64_t *ret_size, GError **error) {
+        const ChvOption option = { .type = CHV_OPT_SIZE };
+        bool more = text[0] == '+';
+        g_autoptr(GVariant) number = chv_text_parse(&option, text + more, error), now = NULL;
+        uint64_t old = 0;
+
+        if (!number) {
+                g_prefix_error(error, "SIZE: ");
+                return false;
+        }
+        g_variant_ref_sink(number);
+        if (more) {
+                now = bus_property(bus, path, DEVICE_INTERFACE, "Size", error);
+                if (!now)
+                        return false;
+                old = g_variant_is_of_type(now, G_VARIANT_TYPE_UINT64) ? g_variant_get_uint64(now)
+                                                                       : 0;
+        }
+        if (more && old == 0) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
+                            "SIZE: the device is no disk, or its size is not known");
+                return false;
+        }
+        /* 0 stands for something else. */
+        if (g_variant_get_uint64(number) == 0 ||
+            !g_uint64_checked_add(ret_size, old, g_variant_get_uint64(number))) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG,
+                            "SIZE: '%s' cannot be the size of a disk", text);
+                return false;
+        }
+        return true;
+}
+
+ExitStatus cmd_resize_disk(Options *options, Bus *bus) {
+        const char *name = argument(options, 0), *text = argument(options, 2);
+        g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
+        g_autofree char *path = NULL;
+        g_autoptr(GVariant) reply = NULL;
+        g_autoptr(GError) error = NULL;
+        uint64_t size = 0;
+
+        if (options->shrink)
+                g_variant_dict_insert(&dict, "shrink", "b", true);
+        path = find_device(bus, name, argument(options, 1), &error);
+        if (!path) {
+                ExitStatus status = fail(options, name, error);
+
+                if (g_error_matches(error, CHV_ERROR, CHV_ERROR_NO_SUCH_DEVICE))
+                        g_printerr("chvctl image resize is for images that are not in use.\n");
+                return status;
+        }
+        if (text && !read_size(bus, path, text, &size, &error))
+                return fail(options, name, error);
+        reply = bus_call(
+                        bus, path, DEVICE_INTERFACE, "Resize",
+                        g_variant_new("(t@a{sv})", size, g_variant_dict_end(&dict)), "(t)", &error);
+        return reply ? EXIT_OK : fail(options, name, error);
 }
 
 /* Where a capture goes: what the service writes to is a pipe of ours, so that it never waits for a disk. */

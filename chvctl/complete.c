@@ -10,7 +10,7 @@
  *
  * What an argument may be is read from the row of its command: NAME is a virtual machine unless the command makes a
  * new one, NEW a name that is made up, FILE a file, USER a user of this host, COMMAND and SECTION what they say,
- * DEVICE a device of the machine before it, KEY=VALUE a limit, OPTION=VALUE what may change while a machine runs, words in small
+ * DEVICE a device of the machine before it, DISK a disk of it, SIZE what nobody can guess, KEY=VALUE a limit, OPTION=VALUE what may change while a machine runs, words in small
  * letters themselves.
  */
 
@@ -270,13 +270,22 @@ static void offer_device(const Line *line, const char *path, GVariant *device, g
                 offer(line, id, kind);
 }
 
+static void offer_disk(const Line *line, const char *path, GVariant *device, gpointer data) {
+        guint64 size;
+
+        if (g_variant_lookup(device, "Size", "t", &size) && size > 0)
+                offer_device(line, path, device, data);
+}
+
 /* Those of the machine that the first argument names. */
-static void offer_devices(const Line *line) {
+static void
+offer_devices(const Line *line,
+              void (*fn)(const Line *line, const char *path, GVariant *device, gpointer data)) {
         g_autofree char *vm = NULL;
 
         for_each(line, VM_INTERFACE, find_name, &vm);
         if (vm)
-                for_each(line, DEVICE_INTERFACE, offer_device, vm);
+                for_each(line, DEVICE_INTERFACE, fn, vm);
 }
 
 static void offer_commands(const Line *line) {
@@ -369,7 +378,9 @@ static void complete_kind(const Line *line, const char *kind) {
                 if (!line->command->configures)
                         offer_names(line);
         } else if (strcmp(kind, "DEVICE") == 0)
-                offer_devices(line);
+                offer_devices(line, offer_device);
+        else if (strcmp(kind, "DISK") == 0)
+                offer_devices(line, offer_disk);
         else if (strcmp(kind, "OPTION=VALUE") == 0)
                 offer_changes(line);
         else if (strcmp(kind, "KEY=VALUE") == 0)

@@ -25,7 +25,7 @@ ENV = {**os.environ, "PATH": f"{CHVCTL.parent}:{os.environ['PATH']}", "LC_ALL": 
        "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "CHV_IMAGE": CHV_IMAGE, "HOME": HOME.name, "XDG_CONFIG_HOME": HOME.name,
        "XDG_DATA_HOME": HOME.name}
 # What the words of a command's row may be; another one would have to be taught to the completion.
-ARGUMENTS = {"ARGUMENT", "NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION", "KEY=VALUE", "DEVICE", "OPTION=VALUE"}
+ARGUMENTS = {"ARGUMENT", "NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION", "KEY=VALUE", "DEVICE", "DISK", "SIZE", "OPTION=VALUE"}
 
 
 class Skipped(Exception):

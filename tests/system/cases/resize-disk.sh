@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-FileCopyrightText: The chvd developers
+# SPDX-License-Identifier: Apache-2.0
+# Disks of a guest that runs get larger, raw, qcow2 and a block device: it sees that and uses what it got, and the images
+# are sound. A disk does not shrink unless that is said; a host without space leaves all as it was.
+# Limit: 600
+. "$(dirname "$0")/../lib.sh"
+
+mount /scratch
+start_chvd
+cd /scratch
+truncate -s 64M disk.raw lv.raw
+chvctl image create -f qcow2 disk.qcow2 64M
+chvctl image create -f vhd other.vhd 16M
+mkdir small
+truncate -s 24M small.ext4
+mke2fs -F -q -m 0 small.ext4
+mount -o loop small.ext4 small
+chvctl image create -f qcow2 -o cluster_size=4K small/disk.qcow2 16M
+dd if=/dev/zero of=small/rest bs=64k 2>/dev/null || dd if=/dev/zero of=small/rests bs=1k 2>/dev/null || true # all there is
+loop=$(losetup --show -f lv.raw)
+
+disks=(--disk path=/scratch/disk.raw,image_type=raw,id=raw path=/scratch/disk.qcow2,id=qcow2
+    path="$loop",id=device,image_type=raw path=/scratch/other.vhd,id=vhd path=/scratch/small/disk.qcow2,id=small)
+create vm 6.12 vmlinux "$(cmdline '
+    sizes() { cat /sys/block/vda/size /sys/block/vdb/size /sys/block/vdc/size | xargs; }
+    dd if=/dev/urandom of=/data bs=64k count=64 2>/dev/null
+    for d in a b c; do dd if=/data of=/dev/vd$d bs=1M seek=60 2>/dev/null; done; sync; echo written $(sizes)
+    while [ "$(sizes)" != "262144 262144 196608" ]; do sleep 0.2; done; echo grown
+    for d in a b c; do
+        dd if=/dev/vd$d bs=1M skip=60 count=4 2>/dev/null | cmp - /data && dd if=/data of=/dev/vd$d bs=1M seek=90 2>/dev/null && echo used $d
+    done
+    sync; echo synced
+    while [ "$(sizes)" != "163840 163840 196608" ]; do sleep 0.2; done; echo shrunk
+    for d in a b; do
+        dd if=/dev/vd$d bs=1M skip=60 count=4 2>/dev/null | cmp - /data && echo kept $d
+        dd if=/data of=/dev/vd$d bs=1M seek=80 count=1 oflag=direct 2>/dev/null && echo beyond $d: wrong
+    done
+    sha256sum /data | cut -c1-64; echo over' halt)" "${disks[@]}"
+chvctl start vm
+await_text 90 vm '^written 131072 131072 131072'
+
+refused() { # $1 status $2 what it says, the rest: words of resize-disk
+    local status=0 expected=$1 text=$2
+    shift 2
+    chvctl resize-disk "$@" >/tmp/refused 2>&1 || status=$?
+    [ "$status" = "$expected" ] && grep -q "$text" /tmp/refused ||
+        fail "resize-disk $*: status $status, $(cat /tmp/refused)"
+}
+refused 2 'cut off the last' vm raw 32M
+refused 2 'cut off the last' vm qcow2 32M
+refused 2 'another size than its block device' vm device 128M
+refused 1 'vhd image cannot be resized' vm vhd 32M
+refused 1 'No space left' vm small 64G
+[ "$(busctl get-property $manager /org/cloudhypervisor/vm/vm/device/small org.cloudhypervisor.Device Size)" = "t 16777216" ] ||
+    fail "a disk that could not grow has another size"
+refused 3 'chvctl image resize' vm none 32M
+
+chvctl monitor --lines 3 vm >/tmp/events &
+monitor=$!
+sleep 0.5
+chvctl resize-disk vm raw 128M
+chvctl resize-disk vm qcow2 +64M
+truncate -s 96M lv.raw
+losetup -c "$loop"
+chvctl resize-disk vm device
+await_text 60 vm '^grown'
+for d in a b c; do await_text 30 vm "^used $d"; done
+await_text 30 vm '^synced'
+wait $monitor
+[ "$(grep -c resized /tmp/events)" = 3 ] || fail "events: $(cat /tmp/events)"
+
+chvctl resize-disk --shrink vm raw 80M
+chvctl resize-disk --shrink vm qcow2 80M
+await_text 60 vm '^over'
+for d in a b; do has_text vm "^kept $d" || fail "vd$d lost what it keeps"; done
+! has_text vm 'wrong' || fail "a write beyond the end was taken"
+chvctl poweroff vm
+await_state 20 vm shutdown
+
+[ "$(stat -c %s disk.raw)" = $((80 << 20)) ] || fail "the raw file has $(stat -c %s disk.raw) bytes"
+for image in disk.qcow2 small/disk.qcow2; do
+    chvctl image check -f qcow2 $image >/tmp/check 2>&1 || fail "$image: $(cat /tmp/check)"
+    if command -v qemu-img >/dev/null; then
+        qemu-img check -f qcow2 $image >/tmp/check 2>&1 || fail "$image: $(cat /tmp/check)"
+    fi
+done
+# What has to be the same as in the file is what the guest has written there.
+chvctl image convert -f qcow2 -O raw disk.qcow2 flat.raw
+cmp disk.raw flat.raw || fail "raw and qcow2 differ"
+sum=$(dd if=lv.raw bs=1M skip=90 count=4 2>/dev/null | sha256sum | cut -c1-64)
+has_text vm "$sum" || fail "the device holds other data than the guest wrote"
