@@ -91,6 +91,7 @@ ExitStatus cmd_autostart(Options *options, Bus *bus);
 ExitStatus cmd_crash_policy(Options *options, Bus *bus);
 ExitStatus cmd_limits(Options *options, Bus *bus);
 ExitStatus cmd_update(Options *options, Bus *bus);
+ExitStatus cmd_update_group(Options *options, Bus *bus);
 ExitStatus cmd_resize_disk(Options *options, Bus *bus);
 ExitStatus cmd_capture(Options *options, Bus *bus);
 ExitStatus cmd_dump(Options *options, Bus *bus);

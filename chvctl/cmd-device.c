@@ -2,7 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Commands about one device of a virtual machine that runs, which its id names: update, resize-disk, capture.
+ * Commands about one device of a virtual machine that runs, which its id names, or what several share: update, update-group,
+ * resize-disk, capture.
  */
 
 #include <errno.h>
@@ -47,16 +48,40 @@ static char *find_device(Bus *bus, const char *name, const char *id, GError **er
         return NULL;
 }
 
-ExitStatus cmd_update(Options *options, Bus *bus) {
+/* "KEY=VALUE" from the third argument on: a{sv}. */
+static GVariant *read_changes(Options *options, GError **error) {
         g_auto(GVariantDict) dict = G_VARIANT_DICT_INIT(NULL);
-        g_autoptr(GVariant) changes = NULL, reply = NULL;
-        g_autofree char *path = NULL;
-        g_autoptr(GError) error = NULL;
 
         for (guint i = 2; i < options->arguments->len; i++)
-                if (!chv_config_add_change(&dict, argument(options, i), &error))
-                        return fail(options, NULL, error);
-        changes = g_variant_ref_sink(g_variant_dict_end(&dict));
+                if (!chv_config_add_change(&dict, argument(options, i), error))
+                        return NULL;
+        return g_variant_ref_sink(g_variant_dict_end(&dict));
+}
+
+ExitStatus cmd_update_group(Options *options, Bus *bus) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) changes = read_changes(options, &error), reply = NULL;
+        g_autofree char *path = NULL;
+
+        if (!changes)
+                return fail(options, NULL, error);
+        path = bus_find_vm(bus, argument(options, 0), &error);
+        if (path)
+                reply =
+                                bus_call(bus, path, VM_INTERFACE, "UpdateGroup",
+                                         g_variant_new("(s@a{sv}a{sv})", argument(options, 1),
+                                                       changes, NULL),
+                                         "()", &error);
+        return reply ? EXIT_OK : fail(options, argument(options, 0), error);
+}
+
+ExitStatus cmd_update(Options *options, Bus *bus) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GVariant) changes = read_changes(options, &error), reply = NULL;
+        g_autofree char *path = NULL;
+
+        if (!changes)
+                return fail(options, NULL, error);
         path = find_device(bus, argument(options, 0), argument(options, 1), &error);
         if (path)
                 reply = bus_call(

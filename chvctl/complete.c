@@ -10,7 +10,7 @@
  *
  * What an argument may be is read from the row of its command: NAME is a virtual machine unless the command makes a
  * new one, NEW a name that is made up, FILE a file, USER a user of this host, COMMAND and SECTION what they say,
- * DEVICE a device of the machine before it, DISK a disk of it, SIZE what nobody can guess, KEY=VALUE a limit, OPTION=VALUE what may change while a machine runs, words in small
+ * DEVICE a device of the machine before it, DISK a disk of it, GROUP a group of limits of it, SIZE what nobody can guess, KEY=VALUE a limit, OPTION=VALUE what may change while a machine runs, words in small
  * letters themselves.
  */
 
@@ -288,6 +288,45 @@ offer_devices(const Line *line,
                 for_each(line, DEVICE_INTERFACE, fn, vm);
 }
 
+static void offer_groups_of(const Line *line, GVariant *config) {
+        g_autoptr(GVariant) groups = g_variant_lookup_value(
+                        config, "rate_limit_groups", G_VARIANT_TYPE("aa{sv}"));
+        GVariant *group;
+        GVariantIter iter;
+        const char *id;
+
+        if (!groups)
+                return;
+        g_variant_iter_init(&iter, groups);
+        while (g_variant_iter_next(&iter, "@a{sv}", &group)) {
+                g_autoptr(GVariant) owned = group;
+
+                if (g_variant_lookup(owned, "id", "&s", &id))
+                        offer(line, id, NULL);
+        }
+}
+
+/* Groups of limits of the machine that the first argument names; its configuration is not everybody's. */
+static void offer_groups(const Line *line) {
+        g_auto(Bus) bus = { .options = &line->options };
+        g_autoptr(GVariant) reply = NULL, config = NULL;
+        g_autofree char *vm = NULL;
+        GDBusConnection *connection;
+
+        for_each(line, VM_INTERFACE, find_name, &vm);
+        connection = vm ? bus_connect(&bus, /* error= */ NULL) : NULL;
+        if (connection)
+                reply = g_dbus_connection_call_sync(
+                                connection, bus_name(connection), vm, VM_INTERFACE, "GetConfig",
+                                g_variant_new("(a{sv})", NULL), G_VARIANT_TYPE("(a{sv})"),
+                                G_DBUS_CALL_FLAGS_NONE, PATIENCE, /* cancellable= */ NULL,
+                                /* error= */ NULL);
+        if (!reply)
+                return;
+        config = g_variant_get_child_value(reply, 0);
+        offer_groups_of(line, config);
+}
+
 static void offer_commands(const Line *line) {
         size_t n;
         const Command *all = commands(&n);
@@ -381,6 +420,8 @@ static void complete_kind(const Line *line, const char *kind) {
                 offer_devices(line, offer_device);
         else if (strcmp(kind, "DISK") == 0)
                 offer_devices(line, offer_disk);
+        else if (strcmp(kind, "GROUP") == 0)
+                offer_groups(line);
         else if (strcmp(kind, "OPTION=VALUE") == 0)
                 offer_changes(line);
         else if (strcmp(kind, "KEY=VALUE") == 0)

@@ -10,16 +10,21 @@
 
 #include "dbus/codec.h"
 
-/* The section and element of the device; NULL: there is none. */
-static const ChvSection *find_device(ChvConfig *config, const char *id, void **ret_element) {
+/* What has no place on PCI is no device. */
+static bool is_device(const ChvSection *section) {
+        return chv_section_option(section, "pci_segment", /* cli= */ false) != NULL;
+}
+
+/* The section and element of the device, or group, which have their own names; NULL: there is none. */
+static const ChvSection *
+find_element(ChvConfig *config, const char *id, bool device, void **ret_element) {
         size_t n;
         const ChvSection *sections = chv_schema(&n);
 
         for (size_t i = 0; i < n; i++) {
                 const ChvOption *row = chv_section_option(&sections[i], "id", /* cli= */ false);
 
-                /* What has no place on PCI is no device. */
-                if (!row || !chv_section_option(&sections[i], "pci_segment", /* cli= */ false))
+                if (!row || is_device(&sections[i]) != device)
                         continue;
                 for (size_t k = 0; k < chv_section_count(&sections[i], config); k++) {
                         char *element = chv_section_element(&sections[i], config, k);
@@ -43,16 +48,15 @@ static bool all_live(const ChvSection *section, GVariant *const *values, GError 
         return true;
 }
 
-bool chv_config_update(ChvConfig *config, const char *id, GVariant *changes, GError **error) {
-        g_autofree char *quoted = chv_quote_text(id);
+static bool
+update(ChvConfig *config,
+       const ChvSection *section,
+       void *element,
+       GVariant *changes,
+       GError **error) {
         g_autofree GVariant **values = NULL;
-        const ChvSection *section;
-        void *element = NULL;
         bool good;
 
-        section = find_device(config, id, &element);
-        if (!section)
-                return chv_invalid(error, "device %s: has no options that can be changed", quoted);
         values = g_new0(GVariant *, section->n_options);
         good = chv_section_collect(section, changes, values, error) &&
                all_live(section, values, error);
@@ -65,6 +69,26 @@ bool chv_config_update(ChvConfig *config, const char *id, GVariant *changes, GEr
         for (size_t i = 0; i < section->n_options; i++)
                 g_clear_pointer(&values[i], g_variant_unref);
         return good;
+}
+
+bool chv_config_update(ChvConfig *config, const char *id, GVariant *changes, GError **error) {
+        g_autofree char *quoted = chv_quote_text(id);
+        void *element = NULL;
+        const ChvSection *section = find_element(config, id, /* device= */ true, &element);
+
+        if (!section)
+                return chv_invalid(error, "device %s: has no options that can be changed", quoted);
+        return update(config, section, element, changes, error);
+}
+
+bool chv_config_update_group(ChvConfig *config, const char *id, GVariant *changes, GError **error) {
+        g_autofree char *quoted = chv_quote_text(id);
+        void *element = NULL;
+        const ChvSection *section = find_element(config, id, /* device= */ false, &element);
+
+        if (!section)
+                return chv_invalid(error, "rate_limit_groups: there is no group %s", quoted);
+        return update(config, section, element, changes, error);
 }
 
 /* The first of the name: they have one type wherever they are, and whether the device has them the service knows. */

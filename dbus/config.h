@@ -210,6 +210,9 @@ const ChvRateLimitGroup *chv_config_rate_limit_group(const ChvConfig *config, co
  * machine runs. On an error the configuration may be half changed: for a copy of one. Then comes chv_config_validate(). */
 bool chv_config_update(ChvConfig *config, const char *id, GVariant *changes, GError **error);
 
+/* The same of a group of limits. */
+bool chv_config_update_group(ChvConfig *config, const char *id, GVariant *changes, GError **error);
+
 /* "key=value" into such changes. For clients. */
 bool chv_config_add_change(GVariantDict *changes, const char *word, GError **error);
 

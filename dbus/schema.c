@@ -217,7 +217,7 @@ static const ChvOption rate_limit_groups[] = {
           .max = 64,
           .doc = "name of the group, for rate_limit_group of disks",
           .offset = offsetof(ChvRateLimitGroup, id) },
-        RATE_LIMITER(ChvRateLimitGroup, false),
+        RATE_LIMITER(ChvRateLimitGroup, true),
 };
 
 static const ChvOption disks[] = {

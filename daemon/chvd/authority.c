@@ -60,6 +60,7 @@ static const ChvdAuthorityRow rows[] = {
         { VM, "AddDevice", OWNERS(CONFIGURE) },
         { VM, "RemoveDevice", OWNERS(CONFIGURE) },
         { VM, "SetOptions", OWNERS(CONFIGURE) },
+        { VM, "UpdateGroup", OWNERS(CONFIGURE) },
         { VM, "SetConfig", OWNERS(CONFIGURE) },
         { VM, "Rename", OWNERS(CONFIGURE) },
         { VM, "GetCounters", OWNERS(INSPECT) },

@@ -79,18 +79,37 @@ ChvdDefinition *chvd_definition_renamed(const ChvdDefinition *definition, const 
         return derive(definition, name, chv_config_copy(definition->config), definition->dict);
 }
 
+/* Takes config, which was changed or, if that failed, half changed. */
+static ChvdDefinition *
+updated(const ChvdDefinition *definition, ChvConfig *changed, bool good, GError **error) {
+        g_autoptr(ChvConfig) config = changed;
+        GVariant *dict;
+
+        if (!good || !chv_config_validate(config, error))
+                return NULL;
+        dict = chv_config_to_variant(config);
+        return derive(definition, definition->name, g_steal_pointer(&config), dict);
+}
+
 ChvdDefinition *chvd_definition_updated(
                 const ChvdDefinition *definition,
                 const char *id,
                 GVariant *changes,
                 GError **error) {
-        g_autoptr(ChvConfig) config = chv_config_copy(definition->config);
-        GVariant *dict;
+        ChvConfig *config = chv_config_copy(definition->config);
 
-        if (!chv_config_update(config, id, changes, error) || !chv_config_validate(config, error))
-                return NULL;
-        dict = chv_config_to_variant(config);
-        return derive(definition, definition->name, g_steal_pointer(&config), dict);
+        return updated(definition, config, chv_config_update(config, id, changes, error), error);
+}
+
+ChvdDefinition *chvd_definition_group_updated(
+                const ChvdDefinition *definition,
+                const char *group,
+                GVariant *changes,
+                GError **error) {
+        ChvConfig *config = chv_config_copy(definition->config);
+
+        return updated(definition, config, chv_config_update_group(config, group, changes, error),
+                       error);
 }
 
 static ChvConsoleMode console_mode(const ChvConfig *config, const char *name) {

@@ -50,6 +50,12 @@ ChvdDefinition *chvd_definition_updated(
                 const char *id,
                 GVariant *changes,
                 GError **error);
+/* The same with changes of a group of limits. */
+ChvdDefinition *chvd_definition_group_updated(
+                const ChvdDefinition *definition,
+                const char *group,
+                GVariant *changes,
+                GError **error);
 ChvdDefinition *chvd_definition_ref(ChvdDefinition *definition);
 void chvd_definition_unref(ChvdDefinition *definition);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ChvdDefinition, chvd_definition_unref)

@@ -677,6 +677,7 @@ void chvd_vm_connect_methods(ChvdVm *vm) {
                 { "handle-nmi", G_CALLBACK(on_nmi) },
                 { "handle-delete", G_CALLBACK(on_delete) },
                 { "handle-set-options", G_CALLBACK(on_set_options) },
+                { "handle-update-group", G_CALLBACK(chvd_vm_on_update_group) },
                 { "handle-set-config", G_CALLBACK(on_set_config) },
                 { "handle-rename", G_CALLBACK(on_rename) },
                 { "handle-resize", G_CALLBACK(on_resize) },

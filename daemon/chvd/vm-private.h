@@ -115,6 +115,15 @@ bool chvd_vm_is_ending(const ChvdVm *vm);
 /* From now on what the worker tells is of this VM, whose state and run are set already. devices: a(sssa{sv}). */
 void chvd_vm_take_worker(ChvdVm *vm, ChvdWorker *worker, GVariant *devices);
 
+/* vm-groups.c */
+gboolean chvd_vm_on_update_group(
+                ChvVm *skeleton,
+                GDBusMethodInvocation *invocation,
+                const char *group,
+                GVariant *config,
+                GVariant *options,
+                ChvdVm *vm);
+
 /* vm-limits.c */
 /* Floating, as of chvd_worker_start(). */
 GVariant *chvd_vm_limits(const ChvdVm *vm);

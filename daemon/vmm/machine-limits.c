@@ -66,3 +66,33 @@ bool machine_set_limits(Machine *machine, const char *id, const ChvConfig *confi
                     g_strerror(-r));
         return false;
 }
+
+bool machine_set_group_limits(
+                Machine *machine, const char *id, const ChvConfig *config, GError **error) {
+        const ChvRateLimitGroup *group = chv_config_rate_limit_group(config, id);
+        const ChvConfig *own = machine->parts.config;
+        struct throttle *shared = machine_group(machine, id);
+        struct throttle_config limits;
+        int r = 0;
+
+        if (!group || !shared) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_INVALID_CONFIG, "There is no group '%s'",
+                            id);
+                return false;
+        }
+        limits = machine_limits(&group->limiter);
+        throttle_set(shared, &limits);
+        /* Whoever waits asks again. A group always has had limits, so its disks have their timers. */
+        for (size_t i = 0; r >= 0 && i < own->n_disks; i++) {
+                struct virtio_dev *vd = machine_find_virtio(machine, own->disks[i].pci.id);
+
+                if (vd && vd->ops->set_throttle &&
+                    machine_group(machine, own->disks[i].rate_limit_group) == shared)
+                        r = vd->ops->set_throttle(vd, /* config= */ NULL);
+        }
+        if (r >= 0)
+                return true;
+        g_set_error(error, CHV_ERROR, CHV_ERROR_FAILED, "Setting the limits of group '%s': %s", id,
+                    g_strerror(-r));
+        return false;
+}

@@ -45,6 +45,10 @@ bool machine_nmi(Machine *machine, GError **error);
 /* Brings the limits in config, which may be another configuration of the same devices, to one of them. */
 bool machine_set_limits(Machine *machine, const char *id, const ChvConfig *config, GError **error);
 
+/* The same of a group, for all disks in it. */
+bool machine_set_group_limits(
+                Machine *machine, const char *id, const ChvConfig *config, GError **error);
+
 /* As virtio_dev_ops.resize, and an event. */
 bool machine_resize_disk(
                 Machine *machine, const char *id, uint64_t *size, bool shrink, GError **error);

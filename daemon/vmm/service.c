@@ -487,13 +487,18 @@ on_get_counters(ChvVmm *skeleton, GDBusMethodInvocation *invocation, VmmService 
         return true;
 }
 
-/* Tried on a copy first: what the machine reads is changed at once or not at all. */
-static bool update_device(VmmService *service, const char *id, GVariant *changes, GError **error) {
+/* Of a device, or of a group. Tried on a copy first: what the machine reads is changed at once or not at all. */
+static bool
+update(VmmService *service, bool group, const char *id, GVariant *changes, GError **error) {
         g_autoptr(ChvConfig) trial = chv_config_copy(service->config);
+        bool (*change)(ChvConfig *, const char *, GVariant *, GError **) =
+                        group ? chv_config_update_group : chv_config_update;
+        bool (*apply)(Machine *, const char *, const ChvConfig *, GError **) =
+                        group ? machine_set_group_limits : machine_set_limits;
 
-        return chv_config_update(trial, id, changes, error) && chv_config_validate(trial, error) &&
-               machine_set_limits(service->machine, id, trial, error) &&
-               chv_config_update(service->config, id, changes, error);
+        return change(trial, id, changes, error) && chv_config_validate(trial, error) &&
+               apply(service->machine, id, trial, error) &&
+               change(service->config, id, changes, error);
 }
 
 static gboolean on_update_device(
@@ -506,9 +511,26 @@ static gboolean on_update_device(
 
         if (!has_machine(service, invocation))
                 return true;
-        if (update_device(service, id, changes, &error))
+        if (update(service, /* group= */ false, id, changes, &error))
                 chv_vmm_complete_update_device(
                                 skeleton, invocation, machine_devices(service->machine));
+        else
+                g_dbus_method_invocation_return_gerror(invocation, error);
+        return true;
+}
+
+static gboolean
+on_update_group(ChvVmm *skeleton,
+                GDBusMethodInvocation *invocation,
+                const char *id,
+                GVariant *changes,
+                VmmService *service) {
+        g_autoptr(GError) error = NULL;
+
+        if (!has_machine(service, invocation))
+                return true;
+        if (update(service, /* group= */ true, id, changes, &error))
+                chv_vmm_complete_update_group(skeleton, invocation);
         else
                 g_dbus_method_invocation_return_gerror(invocation, error);
         return true;
@@ -713,6 +735,7 @@ VmmService *vmm_service_new(void (*finished)(void *opaque, int status), void *op
                 { "handle-quit", G_CALLBACK(on_quit) },
                 { "handle-get-counters", G_CALLBACK(on_get_counters) },
                 { "handle-update-device", G_CALLBACK(on_update_device) },
+                { "handle-update-group", G_CALLBACK(on_update_group) },
                 { "handle-resize-disk", G_CALLBACK(on_resize_disk) },
                 { "handle-get-disk-sizes", G_CALLBACK(on_get_disk_sizes) },
                 { "handle-start-capture", G_CALLBACK(on_start_capture) },

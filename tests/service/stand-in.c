@@ -631,9 +631,9 @@ int main(int argc, char **argv) {
                         "signal::handle-quit", on_quit, NULL, "signal::handle-get-counters",
                         on_get_counters, NULL, "signal::handle-open-console", on_open_console, NULL,
                         "signal::handle-update-device", on_update_device, NULL,
-                        "signal::handle-resize-disk", on_resize_disk, NULL,
-                        "signal::handle-get-disk-sizes", on_get_disk_sizes, NULL,
-                        "signal::handle-start-capture", on_start_capture, NULL,
+                        "signal::handle-update-group", on_plain, NULL, "signal::handle-resize-disk",
+                        on_resize_disk, NULL, "signal::handle-get-disk-sizes", on_get_disk_sizes,
+                        NULL, "signal::handle-start-capture", on_start_capture, NULL,
                         "signal::handle-stop-capture", on_plain, NULL,
                         "signal::handle-resize-console", on_resize_console, NULL, NULL);
         (void) g_unix_signal_add(SIGUSR1, on_power_off, NULL);

@@ -45,6 +45,7 @@ static const struct {
         { MANAGER, "CheckConfig", "({'payload': <{'kernel': <'/x'>}>}, @a{sv} {})" },
         { VM, "AddDevice", "('disk', @a{sv} {}, @a{sh} {}, @a{sv} {})" },
         { VM, "RemoveDevice", "('x', @a{sv} {})" },
+        { VM, "UpdateGroup", "('g', @a{sv} {}, @a{sv} {})" },
         { VM, "SetConfig", "(@a{sv} {}, @a{sh} {}, @a{sv} {})" },
         { VM, "Rename", "('.', @a{sv} {})" },
         { VM, "OpenConsole", "('serial', @a{sv} {})" },

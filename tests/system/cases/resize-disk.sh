@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The chvd developers
 # SPDX-License-Identifier: Apache-2.0
 # Disks of a guest that runs get larger, raw, qcow2 and a block device: it sees that and uses what it got, and the images
-# are sound. A disk does not shrink unless that is said; a host without space leaves all as it was.
+# are sound. A disk does not shrink unless that is said; a host without space leaves all as it was, and when there is some it goes on.
+# What waits for the limits of a group goes on when they are changed.
 # Limit: 600
 . "$(dirname "$0")/../lib.sh"
 
@@ -20,7 +21,8 @@ chvctl image create -f qcow2 -o cluster_size=4K small/disk.qcow2 16M
 dd if=/dev/zero of=small/rest bs=64k 2>/dev/null || dd if=/dev/zero of=small/rests bs=1k 2>/dev/null || true # all there is
 loop=$(losetup --show -f lv.raw)
 
-disks=(--disk path=/scratch/disk.raw,image_type=raw,id=raw path=/scratch/disk.qcow2,id=qcow2
+disks=(--rate-limit-group id=both,ops_size=100000,ops_refill_time=100
+    --disk path=/scratch/disk.raw,image_type=raw,id=raw,rate_limit_group=both path=/scratch/disk.qcow2,id=qcow2,rate_limit_group=both
     path="$loop",id=device,image_type=raw path=/scratch/other.vhd,id=vhd path=/scratch/small/disk.qcow2,id=small)
 create vm 6.12 vmlinux "$(cmdline '
     sizes() { cat /sys/block/vda/size /sys/block/vdb/size /sys/block/vdc/size | xargs; }
@@ -54,8 +56,12 @@ refused 1 'vhd image cannot be resized' vm vhd 32M
 refused 1 'No space left' vm small 64G
 [ "$(busctl get-property $manager /org/cloudhypervisor/vm/vm/device/small org.cloudhypervisor.Device Size)" = "t 16777216" ] ||
     fail "a disk that could not grow has another size"
+rm small/rest*
+chvctl resize-disk vm small 64G
 refused 3 'chvctl image resize' vm none 32M
 
+# One request a day, until that is changed.
+chvctl update-group vm both ops_size=1 ops_refill_time=86400000
 chvctl monitor --lines 3 vm >/tmp/events &
 monitor=$!
 sleep 0.5
@@ -65,6 +71,9 @@ truncate -s 96M lv.raw
 losetup -c "$loop"
 chvctl resize-disk vm device
 await_text 60 vm '^grown'
+sleep 1
+! has_text vm '^used' || fail "the limits of a group are not in force"
+chvctl update-group vm both ops_size=100000 ops_refill_time=100
 for d in a b c; do await_text 30 vm "^used $d"; done
 await_text 30 vm '^synced'
 wait $monitor

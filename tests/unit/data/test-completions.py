@@ -25,7 +25,7 @@ ENV = {**os.environ, "PATH": f"{CHVCTL.parent}:{os.environ['PATH']}", "LC_ALL": 
        "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent", "CHV_IMAGE": CHV_IMAGE, "HOME": HOME.name, "XDG_CONFIG_HOME": HOME.name,
        "XDG_DATA_HOME": HOME.name}
 # What the words of a command's row may be; another one would have to be taught to the completion.
-ARGUMENTS = {"ARGUMENT", "NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION", "KEY=VALUE", "DEVICE", "DISK", "SIZE", "OPTION=VALUE"}
+ARGUMENTS = {"ARGUMENT", "NAME", "NEW", "USER", "FILE", "COMMAND", "SECTION", "OPTION", "KEY=VALUE", "DEVICE", "DISK", "GROUP", "SIZE", "OPTION=VALUE"}
 
 
 class Skipped(Exception):
@@ -183,7 +183,8 @@ def service():
             daemon = subprocess.Popen([CHVD, "--session", "--address", address, "--state-dir", f"{folder}/state", "--runtime-dir", f"{folder}/run"], stderr=subprocess.DEVNULL)
             until(lambda: run(CHVCTL, "--address", address, "list").returncode == 0, "the service")
             for name in ("web1", "web2"):
-                done = run(CHVCTL, "--address", address, "create", "--name", name, "--kernel", "/bin/true")
+                done = run(CHVCTL, "--address", address, "create", "--name", name, "--kernel", "/bin/true", "--rate-limit-group",
+                           f"id={name}-group,ops_size=1,ops_refill_time=1")
                 check(done.returncode == 0, done.stderr)
             yield address
         finally:
@@ -207,6 +208,7 @@ def names():
                       ("-t", "5", "--address", address, "poweroff")):
             same(offered(*words, ""), ["web1", "web2"], f"{words}")
         check(offered("--address", address, "start", "web2") == ["web2"], "a beginning")
+        check(offered("--address", address, "update-group", "web2", "") == ["web2-group"], "groups of limits")
         check(offered("--address", address, "create", "") == [], "a new name is made up by its owner")
         line = f"chvctl --address {address} console w"
         same(bash(line), ["web1", "web2"], "bash")
