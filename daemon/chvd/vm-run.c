@@ -28,14 +28,23 @@
 #include "dbus/error.h"
 
 #define MAX_DEVICES 1024
+#define SIZES_MS 5000
 
 static void begin(ChvdVm *vm);
 static void ended(ChvdVm *vm);
 
 typedef struct {
         ChvdVm *vm;
-        ChvdWorker *worker; /* compared only: the call may outlive it */
+        ChvdWorker *worker; /* compared before it is used: the call may outlive it */
+        GVariant *reply;    /* of Boot; NULL: not there yet */
 } BootCall;
+
+static void boot_call_free(BootCall *call) {
+        chvd_vm_unref(call->vm);
+        g_clear_pointer(&call->reply, g_variant_unref);
+        g_free(call);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BootCall, boot_call_free)
 
 bool chvd_vm_has_run(const ChvdVm *vm) {
         return vm->opening || vm->worker || vm->releasing;
@@ -354,23 +363,29 @@ static void set_console_paths(ChvdVm *vm) {
         vm->console_paths = g_variant_ref_sink(g_variant_builder_end(&paths));
 }
 
-static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
-        g_autofree BootCall *call = data;
-        g_autoptr(ChvdVm) vm = call->vm;
-        g_autoptr(GVariant) devices = NULL;
+/* There is nobody any more who could go on with it. True: that is seen to. */
+static bool has_lost_worker(const BootCall *call, const GError *error) {
+        if (call->vm->worker != call->worker || chvd_vm_is_ending(call->vm))
+                return true;
+        if (!g_error_matches(error, CHV_ERROR, CHV_ERROR_WORKER_DIED))
+                return false;
+        /* Its exit status will say more. */
+        chvd_worker_end(call->worker, CHVD_QUIT_GRACE_S * 1000);
+        return true;
+}
 
-        if (vm->worker != call->worker || chvd_vm_is_ending(vm))
+/* An error leaves sizes unknown, which is no reason not to run. */
+static void on_measured(gpointer data, GVariant *sizes, GUnixFDList *fds, const GError *error) {
+        g_autoptr(BootCall) call = data;
+        g_autoptr(GVariant) devices = g_variant_get_child_value(call->reply, 0);
+        ChvdVm *vm = call->vm;
+
+        if (has_lost_worker(call, error))
                 return;
-        if (error) {
-                /* Its exit status will say more. */
-                if (g_error_matches(error, CHV_ERROR, CHV_ERROR_WORKER_DIED))
-                        return chvd_worker_end(vm->worker, CHVD_QUIT_GRACE_S * 1000);
-                return fail_start(vm, error);
-        }
         g_clear_handle_id(&vm->deadline, g_source_remove);
-        devices = g_variant_get_child_value(reply, 0);
         add_devices(vm, devices);
-        chvd_vm_ask_sizes(vm);
+        if (sizes)
+                chvd_vm_set_sizes(vm, sizes);
         set_console_paths(vm);
         chvd_vm_register(vm);
         chvd_resources_passed(vm->resources);
@@ -389,6 +404,20 @@ static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GE
         chvd_job_finish(g_steal_pointer(&vm->start_job), /* error= */ NULL);
         if (vm->told != CHV_VM_STATE_INVALID)
                 on_state(vm, chv_vm_state_to_string(vm->told), "");
+}
+
+static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
+        g_autoptr(BootCall) call = data;
+
+        if (has_lost_worker(call, error))
+                return;
+        if (error)
+                return fail_start(call->vm, error);
+        call->reply = g_variant_ref(reply);
+        chvd_worker_call(
+                        call->worker, "GetDiskSizes", /* parameters= */ NULL, "(a{st})",
+                        /* fds= */ NULL, SIZES_MS, on_measured, call);
+        (void) g_steal_pointer(&call);
 }
 
 static void boot(ChvdVm *vm, const GError *chain_error) {

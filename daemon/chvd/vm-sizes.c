@@ -2,8 +2,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * How large the disks of a running machine are. The worker, which reads the images, is asked when it has built a machine, when it has
- * built another one and when it was found again; what a resize made of a disk is told by its answer.
+ * How large the disks of a running machine are. The worker, which reads the images, is asked when it has built a machine (vm-run.c),
+ * when it has built another one and when it was found again; what a resize made of a disk is told by its answer.
  */
 
 #include "daemon/chvd/device.h"
@@ -23,21 +23,24 @@ static void set_size(ChvdVm *vm, const char *id, uint64_t size) {
         }
 }
 
-static void on_sizes(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
-        g_autofree SizesCall *call = data;
-        g_autoptr(ChvdVm) vm = call->vm;
-        g_autoptr(GVariant) sizes = NULL;
+void chvd_vm_set_sizes(ChvdVm *vm, GVariant *reply) {
+        g_autoptr(GVariant) sizes = g_variant_get_child_value(reply, 0);
         GVariantIter iter;
         const char *id;
         guint64 size;
 
-        /* One that does not know the method is older; the sizes stay unknown. */
-        if (error || vm->worker != call->worker)
-                return;
-        sizes = g_variant_get_child_value(reply, 0);
         g_variant_iter_init(&iter, sizes);
         while (g_variant_iter_next(&iter, "{&st}", &id, &size))
                 set_size(vm, id, size);
+}
+
+static void on_sizes(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
+        g_autofree SizesCall *call = data;
+        g_autoptr(ChvdVm) vm = call->vm;
+
+        /* One that does not know the method is older; the sizes stay unknown. */
+        if (!error && vm->worker == call->worker)
+                chvd_vm_set_sizes(vm, reply);
 }
 
 void chvd_vm_ask_sizes(ChvdVm *vm) {
