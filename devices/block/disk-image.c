@@ -60,7 +60,7 @@ static int check(const struct disk_image *img, const struct block_req *req) {
                 return -EINVAL;
         if (img->readonly && req->op != BLOCK_READ)
                 return -EROFS;
-        return 0;
+        return req->op == BLOCK_ERASE && !img->can_erase ? -EOPNOTSUPP : 0;
 }
 
 void disk_image_start(struct disk_image *img, struct engine *e, struct block_req *req) {

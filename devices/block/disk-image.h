@@ -28,6 +28,7 @@ struct disk_image {
         bool readonly;
         bool direct;
         bool preallocated; /* a raw file has all of its space, and gets all of what is added */
+        bool can_erase;    /* BLOCK_ERASE */
         bool accepts_posts; /* its requests may come back from another thread: engine_accept_posts() */
         const char *format;
         int main_fd; /* where most requests go; for engine_new() */

@@ -29,7 +29,7 @@ static const char *const kind_names[ENGINE_KIND_MAX] = {
 
 static const char *const op_names[BLOCK_OP_MAX] = {
         [BLOCK_READ] = "read",       [BLOCK_WRITE] = "write", [BLOCK_FLUSH] = "flush",
-        [BLOCK_DISCARD] = "discard", [BLOCK_ZERO] = "zero",
+        [BLOCK_DISCARD] = "discard", [BLOCK_ZERO] = "zero",   [BLOCK_ERASE] = "erase",
 };
 
 const char *engine_kind_to_string(enum engine_kind kind) {

@@ -16,7 +16,8 @@ enum block_op {
         BLOCK_WRITE,
         BLOCK_FLUSH, /* what was written before is on stable storage when it is done */
         BLOCK_DISCARD, /* the range's content may go, and on hosts that can't let it go stays; no buffers */
-        BLOCK_ZERO, /* the range reads as zeros; no buffers */
+        BLOCK_ZERO,  /* the range reads as zeros; no buffers */
+        BLOCK_ERASE, /* of a disk that can: the range's content goes, in every copy that the device may have; no buffers */
         BLOCK_OP_MAX,
         BLOCK_OP_INVALID = -22,
 };

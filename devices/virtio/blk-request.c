@@ -170,17 +170,17 @@ static enum vblk_status
 check_range(const struct vblk *blk, enum block_op op, const struct vblk_range *range) {
         uint64_t sector = GUINT64_FROM_LE(range->sector), n = GUINT32_FROM_LE(range->num_sectors),
                  capacity = blk->image->size / VBLK_SECTOR;
-        uint32_t known = op == BLOCK_ZERO ? VBLK_RANGE_UNMAP : 0;
+        uint32_t known = op == BLOCK_ZERO ? VBLK_RANGE_UNMAP : 0,
+                 max = op == BLOCK_ERASE ? VBLK_MAX_ERASE : VBLK_MAX_RANGE;
 
         if (GUINT32_FROM_LE(range->flags) & ~known)
                 return VBLK_S_UNSUPP;
-        if (n > VBLK_MAX_RANGE || sector > capacity || n > capacity - sector ||
-            blk->image->readonly)
+        if (n > max || sector > capacity || n > capacity - sector || blk->image->readonly)
                 return VBLK_S_IOERR;
         return VBLK_S_OK;
 }
 
-/* Discard and write zeroes: the data is one range (max_discard_seg and max_write_zeroes_seg are 1). */
+/* Discard, write zeroes and secure erase: the data is one range (max_discard_seg and its like are 1). */
 static void begin_range(struct vblk_slot *s, enum block_op op) {
         struct vblk *blk = s->queue->blk;
         const struct virtq_chain *chain = &s->chain;
@@ -260,6 +260,9 @@ bool vblk_request_begin(struct vblk_slot *s, const char **why) {
                 break;
         case VBLK_T_WRITE_ZEROES:
                 begin_if(s, VBLK_F_WRITE_ZEROES, BLOCK_ZERO);
+                break;
+        case VBLK_T_SECURE_ERASE:
+                begin_if(s, VBLK_F_SECURE_ERASE, BLOCK_ERASE);
                 break;
         default:
                 answer(s, VBLK_S_UNSUPP, 0);

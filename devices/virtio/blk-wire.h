@@ -22,6 +22,7 @@ enum {
         VBLK_F_MQ = 12,
         VBLK_F_DISCARD = 13,
         VBLK_F_WRITE_ZEROES = 14,
+        VBLK_F_SECURE_ERASE = 16,
 };
 
 enum vblk_type {
@@ -31,6 +32,7 @@ enum vblk_type {
         VBLK_T_GET_ID = 8,
         VBLK_T_DISCARD = 11,
         VBLK_T_WRITE_ZEROES = 13,
+        VBLK_T_SECURE_ERASE = 14,
 };
 
 enum vblk_status {
@@ -45,7 +47,7 @@ struct vblk_header {
         uint64_t sector;
 };
 
-/* What to discard or to write zeros to. */
+/* What to discard, to write zeros to or to erase. */
 struct vblk_range {
         uint64_t sector;
         uint32_t num_sectors;
@@ -54,7 +56,7 @@ struct vblk_range {
 
 #define VBLK_RANGE_UNMAP 1u
 
-/* Configuration space, up to and with the discard and write-zeroes fields. */
+/* Configuration space, up to and with the fields of secure erase. */
 struct vblk_space {
         uint64_t capacity; /* sectors */
         uint32_t size_max;
@@ -73,8 +75,9 @@ struct vblk_space {
         uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
         uint8_t write_zeroes_may_unmap;
         uint8_t unused1[3];
+        uint32_t max_secure_erase_sectors, max_secure_erase_seg, secure_erase_sector_alignment;
 } __attribute__((packed));
 
 _Static_assert(sizeof(struct vblk_header) == 16, "header of virtio 1.2, 5.2.6");
 _Static_assert(sizeof(struct vblk_range) == 16, "segment of virtio 1.2, 5.2.6");
-_Static_assert(sizeof(struct vblk_space) == 60, "layout of virtio 1.2, 5.2.4");
+_Static_assert(sizeof(struct vblk_space) == 72, "layout of virtio 1.2, 5.2.4");

@@ -46,6 +46,9 @@ static void fill_space(const struct vblk *blk, struct vblk_space *space) {
                 .max_write_zeroes_sectors = GUINT32_TO_LE(VBLK_MAX_RANGE),
                 .max_write_zeroes_seg = GUINT32_TO_LE(1),
                 .write_zeroes_may_unmap = !blk->no_discard,
+                .max_secure_erase_sectors = GUINT32_TO_LE(VBLK_MAX_ERASE),
+                .max_secure_erase_seg = GUINT32_TO_LE(1),
+                .secure_erase_sector_alignment = GUINT32_TO_LE(t->discard_align / VBLK_SECTOR),
         };
 }
 
@@ -195,7 +198,8 @@ static struct sums sum_up(struct vblk *blk, enum block_op op) {
 
 static void blk_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
         struct sums r = sum_up(to_vblk(vd), BLOCK_READ), w = sum_up(to_vblk(vd), BLOCK_WRITE),
-                    d = sum_up(to_vblk(vd), BLOCK_DISCARD), z = sum_up(to_vblk(vd), BLOCK_ZERO);
+                    d = sum_up(to_vblk(vd), BLOCK_DISCARD), z = sum_up(to_vblk(vd), BLOCK_ZERO),
+                    e = sum_up(to_vblk(vd), BLOCK_ERASE);
 
         fn(opaque, "read_bytes", r.bytes);
         fn(opaque, "write_bytes", w.bytes);
@@ -206,6 +210,8 @@ static void blk_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opa
         fn(opaque, "discard_ops", d.ops);
         fn(opaque, "zero_bytes", z.bytes);
         fn(opaque, "zero_ops", z.ops);
+        fn(opaque, "erase_bytes", e.bytes);
+        fn(opaque, "erase_ops", e.ops);
         fn(opaque, "read_latency_min", r.min_ns / 1000);
         fn(opaque, "read_latency_max", r.max_ns / 1000);
         fn(opaque, "read_latency_avg", r.ops ? r.time_ns / r.ops / 1000 : 0);
@@ -278,6 +284,8 @@ static uint64_t offered(const struct vblk *blk) {
                 bits |= 1ull << VBLK_F_WRITE_ZEROES;
         if (!blk->image->readonly && !blk->no_discard)
                 bits |= 1ull << VBLK_F_DISCARD;
+        if (!blk->image->readonly && !blk->no_discard && blk->image->can_erase)
+                bits |= 1ull << VBLK_F_SECURE_ERASE;
         if (blk->n_queues > 1)
                 bits |= 1ull << VBLK_F_MQ;
         if (blk->in_order)
@@ -314,7 +322,11 @@ virtio_blk_new(const gmem *mem, const struct virtio_blk_config *config, GError *
         memcpy(blk->serial, serial, strlen(serial));
         virtio_dev_init(&blk->vd, &blk_ops, "virtio-blk", config->id, TYPE_BLOCK, mem,
                         config->num_queues, config->queue_size);
-        blk->vd.config_len = sizeof(struct vblk_space);
+        /* The last fields are there for who offers what they are for. */
+        blk->vd.config_len =
+                        offered(blk) >> VBLK_F_SECURE_ERASE & 1
+                                        ? sizeof(struct vblk_space)
+                                        : offsetof(struct vblk_space, max_secure_erase_sectors);
         blk->n_queues = config->num_queues;
         /* With one queue nobody competes. */
         throttle_init(&blk->limits, blk->n_queues > 1, &config->limits);

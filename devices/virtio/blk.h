@@ -12,6 +12,9 @@
 /* Sectors that one discard or one writing of zeros takes at most: 1 GiB, so that each is over in foreseeable time. */
 #define VBLK_MAX_RANGE (1u << 21)
 
+/* The same of erasing, which nothing can interrupt and a device may take its time for: 64 MiB. */
+#define VBLK_MAX_ERASE (1u << 17)
+
 /* Between blk.c (the device), blk-queue.c (its threads) and blk-request.c (one request). */
 
 /* Counters of one queue: written by its thread, read by the main thread at any time. */

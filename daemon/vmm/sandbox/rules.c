@@ -144,6 +144,7 @@ static const SandboxRule calls[] = {
         RARE_WITH(ioctl, IN_MAIN, 1, TUNGETFILTER),
         RARE_WITH(ioctl, IN_MAIN, 1, TUNSETVNETHDRSZ),
         RARE_WITH(ioctl, IN_MAIN, 1, BLKGETSIZE64),      /* devices/block/raw.c: these are of a block device; mapped-slow.c: likewise */
+        RARE_WITH(ioctl, IN_IO, 1, BLKSECDISCARD),       /* devices/block/raw.c: secure erase; main: whether the device can */
         RARE_WITH(ioctl, IN_MAIN, 1, BLKROGET),
         RARE_WITH(ioctl, IN_MAIN, 1, BLKSSZGET),
         RARE_WITH(ioctl, IN_MAIN, 1, BLKPBSZGET),
