@@ -56,6 +56,8 @@ static const Option option_table[] = {
         { OPTION_FORCE, "force", 0, NULL, "create convert", "overwrite a file that is not empty" },
         { OPTION_NO_CREATE, "no-create", 'n', NULL, "convert",
           "the target is there, and large enough; write into it" },
+        { OPTION_COMPRESS, "compress", 'c', NULL, "convert",
+          "compress what is written; of formats that can, qcow2" },
         { OPTION_PROGRESS, "progress", 'p', NULL, "convert compare",
           "show progress, also when that does not go to a terminal" },
         { OPTION_QUIET, "quiet", 'q', NULL, "create check convert resize compare",

@@ -18,6 +18,7 @@ typedef enum {
         OPTION_REPAIR,
         OPTION_FORCE,
         OPTION_NO_CREATE,
+        OPTION_COMPRESS,
         OPTION_PROGRESS,
         OPTION_QUIET,
         OPTION_SHRINK,

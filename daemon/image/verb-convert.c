@@ -3,7 +3,8 @@
 
 /*
  * convert: the content of one image in another. Only what is there is read, and only what is not zeros is written: in a new image
- * everything else reads as zeros already; in one that was there before, and on a block device, zeros are written as such.
+ * everything else reads as zeros already; in one that was there before, and on a block device, zeros are written as such. Compressed, it goes
+ * cluster by cluster.
  */
 
 #include "daemon/image/blocks.h"
@@ -100,6 +101,63 @@ static int copy_all(Copy *copy, Progress *progress) {
         return r;
 }
 
+static int put_packed(Copy *copy, uint64_t offset, size_t len) {
+        struct image *target = copy->target;
+
+        if (is_zero(copy->buffer, len))
+                return put_zeros(copy, offset, len);
+        /* Where a larger target goes on, it stays as it is. */
+        if (len < target->packed_unit && offset + len < target->size)
+                return image_write(target, offset, copy->buffer, len);
+        return image_write_packed(target, offset, copy->buffer, len);
+}
+
+static int pack_range(Copy *copy, uint64_t offset, uint64_t len, Progress *progress) {
+        uint64_t end = offset + len;
+        int r = 0;
+
+        while (r == 0 && offset < end) {
+                size_t part = (size_t) MIN(end - offset, copy->target->packed_unit);
+
+                copy->reading = true;
+                r = image_read(copy->source, offset, copy->buffer, part);
+                if (r < 0)
+                        return r;
+                copy->reading = false;
+                r = put_packed(copy, offset, part);
+                offset += part;
+                progress_show(progress, offset);
+        }
+        return r;
+}
+
+/* Whole clusters of the target, whatever pieces the source consists of. */
+static int pack_all(Copy *copy, Progress *progress) {
+        uint64_t size = copy->source->size, unit = copy->target->packed_unit;
+        int r = 0;
+
+        for (uint64_t offset = 0; r == 0 && offset < size;) {
+                struct image_extent x;
+                uint64_t len;
+
+                copy->reading = true;
+                r = image_map_chain(copy->source, offset, size - offset, &x, NULL);
+                if (r < 0)
+                        return r;
+                copy->reading = false;
+                len = x.kind == IMAGE_ZERO ? x.len - x.len % unit : 0;
+                if (len > 0) {
+                        r = put_zeros(copy, offset, len);
+                } else {
+                        len = MIN((x.len + unit - 1) / unit * unit, size - offset);
+                        r = pack_range(copy, offset, len, progress);
+                }
+                offset += len;
+                progress_show(progress, offset);
+        }
+        return r;
+}
+
 static struct image *
 open_target(const Arguments *arguments, Files *files, uint64_t size, GError **error) {
         const char *name = arguments->values[OPTION_TARGET_FORMAT] ?: "raw";
@@ -144,9 +202,18 @@ copy_images(const Arguments *arguments,
                 .unit = CLAMP(target->cluster, 4096, 65536),
                 .buffer = buffer,
         };
+        bool compress = has(arguments, OPTION_COMPRESS);
         Progress progress;
         int r;
 
+        if (compress && target->packed_unit == 0) {
+                g_set_error(error, HV_ERROR, HV_ERROR_UNSUPPORTED, "--compress: %s images %s",
+                            target->format->name,
+                            target->format->write_packed
+                                            ? "are not compressed when others hold the data"
+                                            : "are not compressed");
+                return false;
+        }
         if (target->size < source->size) {
                 g_set_error(error, HV_ERROR, HV_ERROR_INVALID,
                             "'%s' is too small: %" G_GUINT64_FORMAT " bytes, and '%s' has "
@@ -156,7 +223,7 @@ copy_images(const Arguments *arguments,
         }
         progress_begin(&progress, has(arguments, OPTION_PROGRESS), has(arguments, OPTION_QUIET),
                        source->size);
-        r = copy_all(&copy, &progress);
+        r = (compress ? pack_all : copy_all)(&copy, &progress);
         progress_end(&progress);
         return r == 0 ||
                hv_error_errno(error, -r, "'%s': %s", word(arguments, copy.reading ? 0 : 1),

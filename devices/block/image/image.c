@@ -363,6 +363,27 @@ int image_write(struct image *img, uint64_t offset, const void *buf, size_t len)
         return image_writev(img, offset, &(struct iovec){ (void *) buf, len }, 1);
 }
 
+int image_write_packed(struct image *img, uint64_t offset, const void *buf, size_t len) {
+        uint32_t unit = img->packed_unit;
+        g_autofree char *whole = NULL;
+        int r = check_change(img, offset, len);
+
+        if (r < 0)
+                return r;
+        if (unit == 0)
+                return -EOPNOTSUPP;
+        assert(buf && offset % unit == 0 && len > 0);
+        assert(len == unit || (len < unit && offset + len == img->size));
+
+        if (len < unit) {
+                whole = g_malloc0(unit);
+                memcpy(whole, buf, len);
+        }
+        r = img->format->write_packed(img, offset, whole ?: buf);
+        release_held(img);
+        return r == 0 ? image_write(img, offset, buf, len) : MIN(r, 0);
+}
+
 /* Zeros by writing them, where there is something else. */
 static int write_zeros(struct image *img, uint64_t offset, uint64_t len) {
         static const char zeros[64 * 1024];

@@ -117,6 +117,9 @@ struct image_format {
         /* Fills buf from an IMAGE_PACKED range. */
         int (*read_packed)(struct image *img, uint64_t offset, void *buf, size_t len);
 
+        /* Stores img->packed_unit bytes, of which those beyond the image's end are zeros, compressed. 1, or 0 if that would be no smaller. May be NULL. */
+        int (*write_packed)(struct image *img, uint64_t offset, const void *buf);
+
         /* Makes the range's first part writable data, and says where it lies and how long it is. What it held before outside
          * [offset, offset + len) it holds still (copied from where it was, backing included); what is inside is the caller's to write, before any other
          * call on the image. Until the next flush() the host's file may not know of it. NULL: nothing to be allocated, ever. */
@@ -156,8 +159,9 @@ struct image {
         const struct image_format *format; /* set by open */
         uint64_t size;                     /* bytes, multiple of 512; set by open */
         uint32_t cluster; /* bytes, power of 2, 512 or more: what map() tells is uniform within; set by open */
-        bool readonly; /* set by open, from how->readonly or because it has to be */
-        bool probed;   /* the format is a guess */
+        uint32_t packed_unit; /* bytes that write_packed() takes; 0: it cannot; set by open */
+        bool readonly;        /* set by open, from how->readonly or because it has to be */
+        bool probed;          /* the format is a guess */
         bool unflushed; /* flush() has something to do that a sync of the files does not; kept by the format */
         bool hold; /* space given up is not used again before release_held(); set by the owner */
         struct image_file *file;             /* owned */
@@ -200,6 +204,8 @@ int image_read(struct image *img, uint64_t offset, void *buf, size_t len);
 int image_readv(struct image *img, uint64_t offset, const struct iovec *iov, unsigned n);
 int image_write(struct image *img, uint64_t offset, const void *buf, size_t len);
 int image_writev(struct image *img, uint64_t offset, const struct iovec *iov, unsigned n);
+/* A piece of img->packed_unit bytes, or the rest of it at the image's end, compressed where that saves space. -EOPNOTSUPP: not in this image. */
+int image_write_packed(struct image *img, uint64_t offset, const void *buf, size_t len);
 int image_zero(struct image *img, uint64_t offset, uint64_t len, bool unmap);
 int image_discard(struct image *img, uint64_t offset, uint64_t len);
 int image_flush(struct image *img);

@@ -126,6 +126,8 @@ static void forget(struct qcow2 *q, uint64_t cluster) {
         }
         q->next = MIN(q->next, cluster);
         q->unpacked_entry = 0;
+        if (q->pack_at >> q->cluster_bits == cluster)
+                q->pack_at = 0;
 }
 
 int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, int delta) {

@@ -36,6 +36,7 @@ static void set_geometry(struct qcow2 *q) {
         q->virgin = q->img.file->block_device ? UINT64_MAX : q->end;
         q->img.size = (h->size + 511) & ~511ull;
         q->img.cluster = q->unit;
+        q->img.packed_unit = q->external ? 0 : q->cluster;
 }
 
 static uint64_t *
@@ -213,6 +214,7 @@ void qcow2_close(struct image *img) {
         g_free(q->bounce);
         g_free(q->packed);
         g_free(q->unpacked);
+        g_free(q->packing);
         g_free(q);
 }
 
@@ -257,6 +259,7 @@ const struct image_format image_qcow2 = {
         .create = qcow2_create,
         .map = qcow2_map,
         .read_packed = qcow2_read_packed,
+        .write_packed = qcow2_write_packed,
         .allocate = qcow2_allocate,
         .zero = qcow2_zero,
         .discard = qcow2_discard,

@@ -186,6 +186,9 @@ struct qcow2 {
         uint8_t *packed, *unpacked; /* compressed bytes; the cluster they make */
         uint64_t unpacked_entry;    /* which; 0: none */
 
+        uint8_t *packing; /* what a cluster is packed to */
+        uint64_t pack_at; /* where the next bytes go, in a cluster of packed ones; 0: to a new one */
+
         GPtrArray *snapshots;     /* qcow2_snapshot */
         uint64_t snapshots_bytes; /* of their table */
 };
@@ -294,6 +297,9 @@ int qcow2_map(struct image *img, uint64_t offset, uint64_t len, struct image_ext
 
 /* Compressed clusters: qcow2-packed.c */
 int qcow2_read_packed(struct image *img, uint64_t offset, void *buf, size_t len);
+
+/* The same, written: qcow2-pack.c */
+int qcow2_write_packed(struct image *img, uint64_t offset, const void *buf);
 
 /* Changes: qcow2-write.c, qcow2-zero.c */
 int qcow2_may_change(struct qcow2 *q);

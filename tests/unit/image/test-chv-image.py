@@ -568,6 +568,35 @@ def packed():
         qemu("convert", "-c", "-f", "raw", "-O", "qcow2", "-o", f"compression_type={method}", "a", method)
         good("compare", method, "a")
         check(any(p["compressed"] for p in told("map", "--json", method)), method)
+    text = pathlib.Path("text")
+    text.write_bytes(b"".join(b"line %d of what can be said in fewer bytes\n" % n for n in range(60000)) + bytes(700))
+    os.truncate("text", text.stat().st_size + 3 * MIB & ~511)
+    for n, options in enumerate(("", "compression_type=zstd", "cluster_size=512", "cluster_size=2M", "compat=0.10", "extended_l2=on,cluster_size=16K",
+                                 "refcount_bits=1", "refcount_bits=64,compression_type=zstd")):
+        for source in ("a", "text"):
+            name = f"packed-{n}-{source}"
+            good("convert", "-c", "-O", "qcow2", *(["-o", options] if options else []), source, name)
+            good("compare", "-s", "-f", "raw", source, name)
+            check(told("check", "--json", name)["leaks"] == 0, f"{options}: leaks")
+            if source == "text" and options not in ("cluster_size=512", "cluster_size=2M", "refcount_bits=1"):
+                check(os.stat(name).st_blocks * 512 < text.stat().st_size / 2, f"{options}: it is not smaller")
+            if QEMU_IMG:
+                qemu("check", "-f", "qcow2", name)
+                qemu("compare", "-f", "raw", "-F", "qcow2", source, name)
+    # Into what is there; and over what is compressed.
+    for _ in range(2):
+        good("convert", "-c", "-n", "-O", "qcow2", "a", "packed-0-a")
+        good("compare", "a", "packed-0-a")
+    check(told("check", "--json", "packed-0-a")["leaks"] == 0, "leaks")
+    good("create", "-f", "qcow2", "larger", "9M")
+    good("convert", "-c", "-n", "-O", "qcow2", "text", "larger")
+    good("compare", "text", "larger")
+    for target in ("raw", "vhd", "vhdx"):
+        bad("convert", "-c", "-O", target, "a", "refused", text=f"--compress: {target} images are not compressed")
+        check(not os.path.exists("refused"), "left behind")
+    pathlib.Path("data").touch()
+    good("create", "-f", "qcow2", "-o", "data_file=data", "divided", "4M")
+    bad("convert", "-c", "-n", "-O", "qcow2", "a", "divided", text="when others hold the data")
     good("convert", "-O", "qcow2", "a", "leaky")
     with open("leaky", "r+b") as f:
         head = f.read(104)
