@@ -85,6 +85,7 @@ static void test_variant(gconstpointer options) {
         g_assert_no_error(error);
         rig_qemu_img("check -f qcow2 %s", path);
         rig_qemu_img("compare -f raw -F qcow2 %s %s", raw, path);
+        image_free(m.img);
         model_clear(&m);
 }
 
