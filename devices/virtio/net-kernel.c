@@ -212,13 +212,14 @@ void vnet_kernel_filter(struct vnet *net) {
 
         if (!net->has_kernel || atomic_load(&net->user) & VNET_REASON_SPOOFING)
                 return;
-        /* The kernel may look at the present one while it is there. */
-        vnet_kernel_unfilter(net);
         n = vnet_program_make(&net->filter, net->program);
-        if (n > 0 && net->port->set_program) {
-                program.len = (unsigned short) n;
-                net->programmed = net->port->set_program(net->pairs[0]->fd, &program) >= 0;
-        }
+        program.len = (unsigned short) MAX(n, 0);
+        /* In place of the one before, so that there is no time without. */
+        if (n > 0 && net->port->set_program &&
+            net->port->set_program(net->pairs[0]->fd, &program) >= 0)
+                net->programmed = true;
+        else
+                vnet_kernel_unfilter(net);
         vnet_kernel_avoid(net, VNET_REASON_FILTER, n != 0 && !net->programmed);
 }
 
