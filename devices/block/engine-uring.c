@@ -52,7 +52,7 @@ finish_entry(const struct uring_engine *u, struct io_uring_sqe *sqe, struct bloc
 }
 
 static void prepare(struct uring_engine *u, struct io_uring_sqe *sqe, struct block_req *req) {
-        const struct iovec *iov = req->iov + req->iov_at;
+        const struct iovec *iov = req->iov ? req->iov + req->iov_at : NULL;
         unsigned n = req->n_iov - req->iov_at;
         uint64_t at = req->offset + req->moved;
         int fd = req->fd == u->fixed_fd ? 0 : req->fd;
