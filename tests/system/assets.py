@@ -282,6 +282,40 @@ def initramfs(out, init, kernel, names):
                            input=names.encode(), stdout=cpio, check=True)
 
 
+def libraries(top, program):
+    """The files a program of an unpacked tree is linked to, as the tree's own loader finds them."""
+    lib = 'lib/x86_64-linux-gnu'
+    loader = top / 'lib64/ld-linux-x86-64.so.2'
+    paths = f'{top}/{lib}:{top}/usr/{lib}'
+    text = run(loader, '--library-path', paths, '--list', program)
+    found = [line.split('=>')[1].split()[0] for line in text.splitlines() if '=>' in line]
+    return [Path(f) for f in found] + [loader]
+
+
+def programs_step(name, packages):
+    """Programs with their loader and libraries in one folder, to be run as
+    `ld-linux-x86-64.so.2 --library-path . ./PROGRAM` wherever it lies."""
+
+    @step(name, extra=(packages, SUITE, inspect.getsource(libraries)))
+    def programs(out):
+        with tempfile.TemporaryDirectory(dir=CACHE) as tmp:
+            for package, program in packages:
+                top = Path(tmp) / package
+                top.mkdir()
+                for deb in Apt().fetch(package, SUITE, needs=True):
+                    run('dpkg-deb', '-x', deb, top)
+                    deb.unlink()
+                for f in [*libraries(top, top / program), top / program]:
+                    shutil.copy(f, out / f.name)
+
+    return programs
+
+
+fio = programs_step('fio', (('fio', 'usr/bin/fio'),))
+image_tools = programs_step('image-tools', (
+    ('qemu-utils', 'usr/bin/qemu-img'), ('qemu-system-common', 'usr/bin/qemu-storage-daemon')))
+
+
 @step('rootfs', extra=(ROOT_PACKAGES, SUITE))
 def rootfs(out):
     proxy = [w for row in run('apt-config', 'dump', 'Acquire').splitlines()
@@ -335,9 +369,10 @@ initramfses = {name: initramfs_step(name) for name in GUEST_KERNELS}
 
 
 @step('guest', files=('l2/customize.sh',), extra=GUEST_KERNELS,
-      needs=(rootfs, *(s[n] for n in GUEST_KERNELS for s in (kernels, initramfses))))
-def guest(out, tar, *dirs):
-    """The guests' kernels and initramfs in one erofs, and the Debian root disk."""
+      needs=(rootfs, fio, image_tools,
+             *(s[n] for n in GUEST_KERNELS for s in (kernels, initramfses))))
+def guest(out, tar, fio_dir, tools_dir, *dirs):
+    """The guests' kernels and initramfs and tools in one erofs, and the Debian root disk."""
     with tempfile.TemporaryDirectory(dir=CACHE) as top:
         for name, kernel, ramfs in zip(GUEST_KERNELS, dirs[::2], dirs[1::2]):
             d = Path(top) / name
@@ -345,6 +380,9 @@ def guest(out, tar, *dirs):
             for f in ('bzImage', 'vmlinux', 'config', 'version'):
                 shutil.copy(kernel / f, d)
             shutil.copy(ramfs / 'initramfs', d)
+        shutil.copytree(tools_dir, Path(top) / 'tools')
+        run('mke2fs', '-q', '-t', 'ext4', '-O', '^has_journal', '-d', fio_dir,
+            Path(top) / 'fio.ext4', '112M')
         run('mkfs.erofs', '-T0', out / 'guest.erofs', top)
     with unpacked(tar) as root:
         run(HERE / 'l2/customize.sh', root)

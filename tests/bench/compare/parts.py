@@ -4,7 +4,6 @@
 with QEMU for it, a block device of known latency, and the guest's tools."""
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,31 +18,8 @@ MODULES = 'null_blk'
 GUEST_MODULES = 'virtio_pci virtio_mmio virtio_blk virtio_net erofs af_packet button'
 
 
-def libraries(top, program):
-    """The files a program of an unpacked tree is linked to, as the tree's own loader finds them."""
-    lib = 'lib/x86_64-linux-gnu'
-    loader = top / 'lib64/ld-linux-x86-64.so.2'
-    paths = f'{top}/{lib}:{top}/usr/{lib}'
-    text = subprocess.run([loader, '--library-path', paths, '--list', program], check=True,
-                          stdout=subprocess.PIPE, text=True).stdout
-    found = [line.split('=>')[1].split()[0] for line in text.splitlines() if '=>' in line]
-    return [Path(f) for f in found], loader
-
-
-@assets.step('bench-fio')
-def fio(out):
-    """fio with its loader and libraries in one folder: `ld.so --library-path . ./fio`."""
-    with tempfile.TemporaryDirectory(dir=assets.CACHE) as tmp:
-        top = Path(tmp)
-        for deb in assets.Apt().fetch('fio', assets.SUITE, needs=True):
-            assets.run('dpkg-deb', '-x', deb, top)
-            deb.unlink()
-        files, loader = libraries(top, top / 'usr/bin/fio')
-        for f in [*files, loader, top / 'usr/bin/fio']:
-            shutil.copy(f, out / f.name)
-
-
-@assets.step('bench-disk', needs=(assets.qemu, fio, assets.kernels['host'], assets.kernels[KERNEL]),
+@assets.step('bench-disk',
+             needs=(assets.qemu, assets.fio, assets.kernels['host'], assets.kernels[KERNEL]),
              files=('../bench/compare/guest-init', '../bench/compare/netload.c'),
              extra=(MODULES, GUEST_MODULES, KERNEL))
 def disk(out, qemu, fio_dir, host_kernel, guest_kernel):
