@@ -286,9 +286,14 @@ def libraries(top, program):
     """The files a program of an unpacked tree is linked to, as the tree's own loader finds them."""
     lib = 'lib/x86_64-linux-gnu'
     loader = top / 'lib64/ld-linux-x86-64.so.2'
-    paths = f'{top}/{lib}:{top}/usr/{lib}'
-    text = run(loader, '--library-path', paths, '--list', program)
+    folders = [top / lib, top / 'usr' / lib, *(top / 'usr' / lib).glob('*/')]
+    # Not what this machine happens to have: --inhibit-cache, and nothing from elsewhere.
+    text = run(loader, '--inhibit-cache', '--library-path', ':'.join(map(str, folders)), '--list',
+               program)
     found = [line.split('=>')[1].split()[0] for line in text.splitlines() if '=>' in line]
+    for f in found:
+        if not Path(f).is_relative_to(top):
+            raise SystemExit(f'{program} takes {f} from outside {top}')
     return [Path(f) for f in found] + [loader]
 
 
