@@ -11,6 +11,7 @@
 
 #include "devices/block/disk-image.h"
 #include "devices/block/guard.h"
+#include "devices/block/image/direct.h"
 #include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 
@@ -20,7 +21,6 @@
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -98,36 +98,12 @@ static bool query_device(struct raw *raw, GError **error) {
         return true;
 }
 
-/* Older kernels and some file systems do not tell the alignment: the smallest read that works does. */
-static uint32_t probe_alignment(int fd) {
-        uint32_t found = 4096;
-        void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-        if (page == MAP_FAILED)
-                return found;
-        for (uint32_t n = SECTOR; n < 4096; n *= 2)
-                if (pread(fd, page, n, 0) >= 0) {
-                        found = n;
-                        break;
-                }
-        (void) munmap(page, 4096);
-        return found;
-}
-
 static void query_direct(struct raw *raw) {
         struct disk_image_topology *t = &raw->img.topology;
-        struct statx stx = { 0 };
-        uint32_t offset = 0;
+        struct direct_align align = direct_align_query(raw->fd);
 
-        if (statx(raw->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
-            stx.stx_mask & STATX_DIOALIGN && is_block_size(MAX(stx.stx_dio_offset_align, SECTOR))) {
-                offset = MAX(stx.stx_dio_offset_align, SECTOR);
-                t->memory_align = MAX(stx.stx_dio_mem_align, 1);
-        } else {
-                offset = probe_alignment(raw->fd);
-                t->memory_align = offset;
-        }
-        t->logical_block = MAX(t->logical_block, offset);
+        t->memory_align = align.memory;
+        t->logical_block = MAX(t->logical_block, align.offset);
 }
 
 /* How many bytes there are at present, be they whole blocks or not. */

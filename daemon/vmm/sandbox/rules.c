@@ -188,7 +188,7 @@ static const SandboxRule calls[] = {
 
         /* Building a machine, which is done again when a guest resets. */
         OLD(newfstatat, IN_MAIN),                        /* libc: fstat(); there is no path to be found */
-        RARE(statx, IN_MAIN),                            /* devices/block/raw.c: alignment of direct I/O */
+        RARE(statx, IN_MAIN),                            /* devices/block/image/direct.c: what direct I/O asks for */
         RARE(fstat, IN_MAIN),                            /* libc: fstat() in newer versions */
         RARE(memfd_create, IN_MAIN),                     /* hypervisor/backing.c: shared memory */
         CALL(eventfd2, IN_MAIN),                         /* queues, interrupts, wake-ups */

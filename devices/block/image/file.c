@@ -10,6 +10,7 @@
  */
 
 #include "devices/block/image/file.h"
+#include "devices/block/image/direct.h"
 #include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 
@@ -26,7 +27,7 @@
 #include <unistd.h>
 
 #define BOUNCE_SIZE (256u * 1024u)
-#define DIRECT_ALIGN 4096u
+#define BOUNCE_ALIGN 4096u
 
 static ssize_t host_preadv(struct image_file *f, const struct iovec *iov, int n, uint64_t offset) {
         ssize_t r = preadv(f->fd, iov, n, (off_t) offset);
@@ -92,8 +93,11 @@ static bool query(struct image_file *f, GError **error) {
                                 "the disk image is neither a regular file nor a block device");
                 return false;
         }
-        if (flags & O_DIRECT)
-                f->align = DIRECT_ALIGN;
+        if (flags & O_DIRECT) {
+                struct direct_align align = direct_align_query(f->fd);
+
+                f->align = MAX(align.offset, align.memory);
+        }
         return true;
 }
 
@@ -214,7 +218,7 @@ move_bounced(struct image_file *f,
         uint64_t end = offset + len, size = f->size;
 
         if (!f->bounce) {
-                f->bounce = aligned_alloc(f->align, BOUNCE_SIZE);
+                f->bounce = aligned_alloc(MAX(f->align, BOUNCE_ALIGN), BOUNCE_SIZE);
                 if (!f->bounce)
                         return -ENOMEM;
         }
