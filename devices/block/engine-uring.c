@@ -12,13 +12,13 @@
 
 #include "devices/block/engine-pieces.h"
 #include "devices/block/pace.h"
+#include "devices/throttle.h"
 #include "hypervisor/error.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <time.h>
 
 #define HERE_MAX (256u * 1024u)
 
@@ -110,13 +110,6 @@ static bool queue_pieces(struct uring_engine *u, struct block_req *req, unsigned
         return true;
 }
 
-static uint64_t now_ns(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000000u + (uint64_t) ts.tv_nsec;
-}
-
 /* The kernel would hand req to a thread of its own. True: that is spared, and it is over. */
 static bool do_here(struct uring_engine *u, struct block_req *req) {
         struct pace *pace;
@@ -131,9 +124,9 @@ static bool do_here(struct uring_engine *u, struct block_req *req) {
                 return false;
         if (!pace_allows(pace))
                 return false;
-        begin = now_ns();
+        begin = throttle_clock();
         engine_complete(&u->e, req, block_req_execute(req));
-        pace_note(pace, now_ns() - begin, req->len);
+        pace_note(pace, throttle_clock() - begin, req->len);
         return true;
 }
 

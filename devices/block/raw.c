@@ -236,7 +236,8 @@ static int set_file_size(const struct raw *raw, uint64_t old, uint64_t size) {
                                     ? fallocate(raw->fd, 0, (off_t) old, (off_t) (size - old))
                                     : ftruncate(raw->fd, (off_t) size);
         while (r < 0 && errno == EINTR);
-        if (r == 0)
+        /* What was cut off is gone, be it for good or only until the host loses power. */
+        if (r == 0 && size > old)
                 r = fdatasync(raw->fd);
         if (r == 0)
                 return 0;

@@ -18,20 +18,12 @@
 #include <limits.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_SLOTS 1024u
 #define MAX_ROUNDS 16
 #define QUIESCE_LIMIT_MS 30000
 #define LIMITED (-1) /* beside the conditions of virtq.h */
-
-uint64_t vblk_now(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000000ull + (uint64_t) ts.tv_nsec;
-}
 
 /* There is one (have_slot()). */
 static struct vblk_slot *slot_take(struct vblk_queue *bq) {
@@ -127,7 +119,7 @@ static int take_chains(struct vblk_queue *bq) {
 
 /* A request starts one more at most (needs_flush()), so this comes to an end. */
 static void collect(struct vblk_queue *bq) {
-        bq->now = vblk_now();
+        bq->now = throttle_clock();
         do
                 (void) engine_reap(bq->engine);
         while (engine_is_ready(bq->engine));
@@ -140,7 +132,7 @@ static void serve(struct vblk_queue *bq) {
         bq->starved = false;
         if (bq->limited)
                 return;
-        bq->now = vblk_now();
+        bq->now = throttle_clock();
         virtq_disable_notify(q);
         for (rounds = 0; rounds < MAX_ROUNDS; rounds++) {
                 r = take_chains(bq);
@@ -267,7 +259,7 @@ static int quiesce_here(void *opaque) {
 
         if (!bq->serving)
                 return 0;
-        bq->now = vblk_now();
+        bq->now = throttle_clock();
         r = engine_drain(bq->engine, QUIESCE_LIMIT_MS);
         if (!bq->dropping)
                 virtio_queue_flush(&bq->blk->vd, bq->q);
@@ -283,7 +275,7 @@ static int drain_here(void *opaque) {
         struct vblk_queue *bq = opaque;
         int r;
 
-        bq->now = vblk_now();
+        bq->now = throttle_clock();
         r = engine_drain(bq->engine, QUIESCE_LIMIT_MS);
         if (!bq->serving || bq->dropping)
                 return r;

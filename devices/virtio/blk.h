@@ -107,8 +107,6 @@ void vblk_queue_stop(struct vblk_queue *bq);
 int vblk_queue_quiesce(struct vblk_queue *bq);
 int vblk_queue_drain(struct vblk_queue *bq);
 
-uint64_t vblk_now(void);
-
 /* On the queue's thread: the timer has expired, or the limits are others. */
 void vblk_queue_retry(struct vblk_queue *bq);
 
