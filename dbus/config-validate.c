@@ -112,6 +112,7 @@ static bool check_vhost_disk(const ChvDiskConfig *disk, const char *where, GErro
                 { "ops_size", disk->limiter.ops.size > 0 },
                 { "packed", disk->pci.packed },
                 { "in_order", disk->in_order },
+                { "poll", disk->poll > 0 },
         };
 
         if (!disk->vhost_socket)

@@ -103,6 +103,7 @@ typedef struct {
         bool backing_files; /* the image may name other files */
         bool sparse;        /* true */
         bool in_order;
+        uint32_t poll; /* us */
         bool vhost_user;
         char *vhost_socket;
 } ChvDiskConfig;

@@ -12,6 +12,9 @@
  * removal also strikes the watch out of what is left of the batch: after iothread_unwatch()
  * returns, nothing here knows the watch any more.
  *
+ * A thread with pollers looks at them before it sleeps. Then it does not fall asleep at once, but other work must not wait for that: the
+ * looking is interrupted by calls at once and by everything else after a while, with an epoll_wait() that does not wait.
+ *
  * Life: iothread_new() returns with the loop running; iothread_free() lets it finish the calls that
  * were queued before, ends and joins it. Watches that are still there then are forgotten.
  */
@@ -23,16 +26,20 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 
+#include "devices/poll-time.h"
+#include "devices/throttle.h"
 #include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 
 #define BATCH 32
-#define NAME_SIZE 16 /* prctl(2), PR_SET_NAME: with its final zero */
+#define ROUND_NS 100000u /* of looking, until watches have their turn */
+#define NAME_SIZE 16     /* prctl(2), PR_SET_NAME: with its final zero */
 
 struct call {
         struct call *next;
@@ -56,10 +63,14 @@ struct iothread {
         struct epoll_event batch[BATCH];
         int n_batch;
         bool quit;
+        struct io_poller *pollers;
+        struct poll_time poll;
+        uint64_t idle_since; /* ns; of a thread with pollers */
 
         pthread_mutex_t lock;
         pthread_cond_t finished; /* some call is done */
         struct call *first, **last;
+        atomic_bool called; /* first is not NULL; written under the lock */
 };
 
 static struct call *take_calls(iothread *t) {
@@ -68,6 +79,7 @@ static struct call *take_calls(iothread *t) {
         pthread_mutex_lock(&t->lock);
         c = g_steal_pointer(&t->first);
         t->last = &t->first;
+        atomic_store_explicit(&t->called, false, memory_order_relaxed);
         pthread_mutex_unlock(&t->lock);
 
         return c;
@@ -98,6 +110,54 @@ static void on_wake(struct io_watch *w, uint32_t events) {
         }
 }
 
+static void relax(void) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+}
+
+static enum io_look look_once(iothread *t) {
+        enum io_look all = IO_LOOK_NOTHING;
+
+        for (struct io_poller *p = t->pollers, *next; p; p = next) {
+                enum io_look one;
+
+                next = p->next;
+                one = p->look(p);
+                if (one == IO_LOOK_FOUND || all == IO_LOOK_NOTHING)
+                        all = one;
+        }
+        return all;
+}
+
+/* True: there is nothing to do, and what comes will wake the thread. */
+static bool look(iothread *t) {
+        uint64_t began = throttle_clock();
+
+        for (;;) {
+                enum io_look found = look_once(t);
+                uint64_t now = throttle_clock();
+
+                if (found == IO_LOOK_FOUND)
+                        t->idle_since = now;
+                else if (found == IO_LOOK_NOTHING && now - t->idle_since >= t->poll.now)
+                        break;
+                if (now - began >= ROUND_NS ||
+                    atomic_load_explicit(&t->called, memory_order_relaxed))
+                        return false;
+                relax();
+        }
+        for (struct io_poller *p = t->pollers; p; p = p->next)
+                if (p->before_sleep(p))
+                        return false;
+        return true;
+}
+
+/* Calls are no work that one could look for. */
+static bool has_work(const iothread *t, int n) {
+        return n > 1 || (n == 1 && t->batch[0].data.ptr != &t->wake);
+}
+
 static void *run(void *arg) {
         iothread *t = arg;
 
@@ -107,11 +167,16 @@ static void *run(void *arg) {
                 t->thread_start(t->start_opaque);
 
         while (!t->quit) {
-                int n = epoll_wait(t->epoll_fd, t->batch, BATCH, /* timeout = */ -1);
+                bool sleeps = !t->pollers || look(t);
+                int n = epoll_wait(t->epoll_fd, t->batch, BATCH, sleeps ? -1 : 0);
+                bool worked;
 
                 /* Signals are blocked here, but a debugger or a frozen cgroup interrupts all the same. */
                 if (n < 0)
                         continue;
+                worked = has_work(t, n);
+                if (t->pollers && sleeps && worked)
+                        poll_time_note(&t->poll, throttle_clock() - t->idle_since);
 
                 t->n_batch = n;
                 for (int i = 0; i < t->n_batch; i++) {
@@ -121,6 +186,8 @@ static void *run(void *arg) {
                                 w->ready(w, t->batch[i].events);
                 }
                 t->n_batch = 0;
+                if (t->pollers && worked)
+                        t->idle_since = throttle_clock();
         }
 
         return NULL;
@@ -245,6 +312,7 @@ int iothread_call(iothread *t, int (*fn)(void *opaque), void *opaque) {
         pthread_mutex_lock(&t->lock);
         *t->last = &c;
         t->last = &c.next;
+        atomic_store_explicit(&t->called, true, memory_order_relaxed);
         /* Under the lock, so that iothread_free() cannot close the descriptor in between: its own call is behind this one. */
         (void) !write(t->wake.fd, &one, sizeof(one));
         while (!c.done)
@@ -279,4 +347,34 @@ void iothread_unwatch(iothread *t, struct io_watch *w) {
         for (int i = 0; i < t->n_batch; i++)
                 if (t->batch[i].data.ptr == w)
                         t->batch[i].data.ptr = NULL;
+}
+
+static void use_longest_limit(iothread *t) {
+        uint64_t limit = 0;
+
+        for (const struct io_poller *p = t->pollers; p; p = p->next)
+                limit = MAX(limit, p->limit);
+        poll_time_set_limit(&t->poll, limit);
+}
+
+void iothread_add_poller(iothread *t, struct io_poller *p) {
+        if (!t->pollers)
+                t->idle_since = throttle_clock();
+        p->next = t->pollers;
+        t->pollers = p;
+        use_longest_limit(t);
+}
+
+void iothread_remove_poller(iothread *t, struct io_poller *p) {
+        struct io_poller **at = &t->pollers;
+
+        while (*at && *at != p)
+                at = &(*at)->next;
+        if (*at)
+                *at = p->next;
+        use_longest_limit(t);
+}
+
+bool iothread_will_look(const iothread *t) {
+        return t->poll.now > 0;
 }

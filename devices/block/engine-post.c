@@ -92,6 +92,10 @@ void engine_clear_posts(struct engine *e) {
                 (void) !read(e->posts->fd, &n, sizeof(n));
 }
 
+bool engine_has_posted(const struct engine *e) {
+        return e->posts && atomic_load_explicit(&e->posts->first, memory_order_relaxed);
+}
+
 void engine_take_posted(struct engine *e) {
         struct engine_posts *p = e->posts;
         struct block_req *req, *in_order = NULL;

@@ -12,6 +12,7 @@ struct engine_ops {
         void (*submit)(struct engine *e);
         /* Hands finished requests to engine_complete(). With timeout_ms not 0 waits for one that long (-1: for ever). */
         void (*collect)(struct engine *e, int timeout_ms);
+        bool (*has_news)(const struct engine *e); /* may be NULL */
         void (*free)(struct engine *e);
 };
 
@@ -51,6 +52,7 @@ int block_req_do_without(struct block_req *req);
 
 /* engine-post.c: what other threads have finished goes to the finished list; waits for that or for the engine's own, and says false
  * without doing so if no other thread has a request. */
+bool engine_has_posted(const struct engine *e);
 void engine_take_posted(struct engine *e);
 bool engine_wait_posted(struct engine *e, int timeout_ms);
 void engine_posts_free(struct engine_posts *p);

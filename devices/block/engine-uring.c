@@ -238,6 +238,14 @@ static void uring_collect(struct engine *e, int timeout_ms) {
         uring_submit(e);
 }
 
+/* With cooperative task running a completion is first a flag, and an entry after the next system call. */
+static bool uring_has_news(const struct engine *e) {
+        const struct uring_engine *u = (const struct uring_engine *) e;
+
+        return io_uring_cq_ready(&u->ring) > 0 ||
+               IO_URING_READ_ONCE(*u->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
 static int uring_start(struct engine *e) {
         struct uring_engine *u = (struct uring_engine *) e;
 
@@ -257,6 +265,7 @@ static const struct engine_ops uring_ops = {
         .queue = uring_queue,
         .submit = uring_submit,
         .collect = uring_collect,
+        .has_news = uring_has_news,
         .free = uring_free,
 };
 

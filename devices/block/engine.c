@@ -132,6 +132,13 @@ bool engine_is_ready(const struct engine *e) {
         return e->finished.first;
 }
 
+bool engine_has_news(const struct engine *e) {
+        assert(e);
+
+        return e->finished.first || engine_has_posted(e) ||
+               (e->ops->has_news && e->ops->has_news(e));
+}
+
 unsigned engine_in_flight(const struct engine *e) {
         assert(e);
 

@@ -41,6 +41,9 @@ int engine_poll_fd(const struct engine *e);
  * does not tell of that. */
 bool engine_is_ready(const struct engine *e);
 
+/* Whether something has finished, or may have, as far as memory tells: no system call. engine_reap() then. */
+bool engine_has_news(const struct engine *e);
+
 /* Adds req (req->fd set by the image) to the next batch. */
 void engine_queue(struct engine *e, struct block_req *req);
 

@@ -6,7 +6,8 @@
  *
  * A kick makes the thread take all chains there are into slots, hand them to the engine in one batch, collect what is finished at
  * once and interrupt the guest at most once. A completion makes it return what is finished, and go on taking chains if it had run
- * out of slots. One wake-up does a bounded number of rounds, because a busy guest must not keep the thread from requests of the main
+ * out of slots. With poll_us the thread then looks at the ring and at what is in flight for a while before it sleeps, and the driver need not
+ * kick it meanwhile. One wake-up does a bounded number of rounds, because a busy guest must not keep the thread from requests of the main
  * thread.
  */
 
@@ -117,12 +118,21 @@ static int take_chains(struct vblk_queue *bq) {
         return 0;
 }
 
-/* A request starts one more at most (needs_flush()), so this comes to an end. */
-static void collect(struct vblk_queue *bq) {
+/* A request starts one more at most (needs_flush()), so this comes to an end. Returns how many are over. */
+static unsigned collect(struct vblk_queue *bq) {
+        unsigned n = 0;
+
         bq->now = throttle_clock();
         do
-                (void) engine_reap(bq->engine);
+                n += engine_reap(bq->engine);
         while (engine_is_ready(bq->engine));
+        return n;
+}
+
+/* The ring is empty. False: more has come. */
+static bool let_kick(struct vblk_queue *bq) {
+        bq->silent = iothread_will_look(bq->thread);
+        return bq->silent || !virtq_enable_notify(bq->q);
 }
 
 static void serve(struct vblk_queue *bq) {
@@ -130,6 +140,7 @@ static void serve(struct vblk_queue *bq) {
         int rounds, r = 0;
 
         bq->starved = false;
+        bq->silent = false;
         if (bq->limited)
                 return;
         bq->now = throttle_clock();
@@ -137,10 +148,10 @@ static void serve(struct vblk_queue *bq) {
         for (rounds = 0; rounds < MAX_ROUNDS; rounds++) {
                 r = take_chains(bq);
                 engine_submit(bq->engine);
-                collect(bq);
+                (void) collect(bq);
                 if (r == VIRTQ_E_BROKEN)
                         return;
-                if (r == LIMITED || (r == VIRTQ_E_EMPTY && !virtq_enable_notify(q)))
+                if (r == LIMITED || (r == VIRTQ_E_EMPTY && let_kick(bq)))
                         break;
                 if (r == 0 && !have_slot(bq)) {
                         bq->starved = true;
@@ -169,16 +180,43 @@ static void on_kick(struct io_watch *w, uint32_t events) {
         serve(bq);
 }
 
-static void on_finished(struct io_watch *w, uint32_t events) {
-        struct vblk_queue *bq = w->opaque;
+static unsigned finish(struct vblk_queue *bq) {
+        unsigned n = collect(bq);
 
-        collect(bq);
         if (bq->dropping)
-                return;
+                return n;
         if (bq->starved)
                 serve(bq);
         else
                 virtio_queue_flush(&bq->blk->vd, bq->q);
+        return n;
+}
+
+static void on_finished(struct io_watch *w, uint32_t events) {
+        (void) finish(w->opaque);
+}
+
+static enum io_look on_look(struct io_poller *p) {
+        struct vblk_queue *bq = p->opaque;
+        bool found = engine_has_news(bq->engine) && finish(bq) > 0;
+
+        if (!bq->dropping && !bq->starved && !bq->limited && virtq_pending(bq->q) > 0) {
+                serve(bq);
+                found = true;
+        }
+        if (!found)
+                return IO_LOOK_NOTHING;
+        vblk_count(&bq->stats.looks, 1);
+        return IO_LOOK_FOUND;
+}
+
+static bool before_sleep(struct io_poller *p) {
+        struct vblk_queue *bq = p->opaque;
+
+        if (!bq->silent || bq->dropping)
+                return false;
+        bq->silent = false;
+        return virtq_enable_notify(bq->q);
 }
 
 static void on_posted(struct io_watch *w, uint32_t events) {
@@ -186,6 +224,17 @@ static void on_posted(struct io_watch *w, uint32_t events) {
 
         engine_clear_posts(bq->engine);
         on_finished(w, events);
+}
+
+static void start_looking(struct vblk_queue *bq) {
+        bq->poller = (struct io_poller){
+                .look = on_look,
+                .before_sleep = before_sleep,
+                .opaque = bq,
+                .limit = bq->blk->poll_us * 1000ull,
+        };
+        if (bq->poller.limit > 0)
+                iothread_add_poller(bq->thread, &bq->poller);
 }
 
 static int watch(struct vblk_queue *bq) {
@@ -210,6 +259,7 @@ static int watch(struct vblk_queue *bq) {
 }
 
 static void unwatch(struct vblk_queue *bq) {
+        iothread_remove_poller(bq->thread, &bq->poller);
         /* give_up() has done the first already. */
         if (!bq->dropping)
                 iothread_unwatch(bq->thread, &bq->kick);
@@ -235,6 +285,7 @@ static int start_here(void *opaque) {
                 unwatch(bq);
                 return r;
         }
+        start_looking(bq);
         bq->serving = true;
         /* Chains that came before the watch, or whose kick was consumed before a pause. */
         serve(bq);

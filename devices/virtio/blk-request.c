@@ -17,7 +17,7 @@
 
 #define ERROR_REPORT_INTERVAL_NS 1000000000ull
 
-static void add(atomic_uint_least64_t *counter, uint64_t n) {
+void vblk_count(atomic_uint_least64_t *counter, uint64_t n) {
         /* One writer: a plain addition that readers see whole. */
         atomic_store_explicit(
                         counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
@@ -34,9 +34,9 @@ static void account(struct vblk_queue *bq, const struct vblk_slot *s) {
                 atomic_store_explicit(&st->min_ns[op], ns, memory_order_relaxed);
         if (ns > atomic_load_explicit(&st->max_ns[op], memory_order_relaxed))
                 atomic_store_explicit(&st->max_ns[op], ns, memory_order_relaxed);
-        add(&st->time_ns[op], ns);
-        add(&st->bytes[op], s->req.len);
-        add(&st->ops[op], 1);
+        vblk_count(&st->time_ns[op], ns);
+        vblk_count(&st->bytes[op], s->req.len);
+        vblk_count(&st->ops[op], 1);
 }
 
 /* Writes the status and returns the chain. data_written are the bytes of the part before the status that hold data. */

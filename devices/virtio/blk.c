@@ -196,6 +196,14 @@ static struct sums sum_up(struct vblk *blk, enum block_op op) {
         return all;
 }
 
+static uint64_t sum_up_looks(struct vblk *blk) {
+        uint64_t sum = 0;
+
+        for (unsigned i = 0; i < blk->n_queues; i++)
+                sum += atomic_load_explicit(&blk->queues[i].stats.looks, memory_order_relaxed);
+        return sum;
+}
+
 static void blk_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
         struct sums r = sum_up(to_vblk(vd), BLOCK_READ), w = sum_up(to_vblk(vd), BLOCK_WRITE),
                     d = sum_up(to_vblk(vd), BLOCK_DISCARD), z = sum_up(to_vblk(vd), BLOCK_ZERO),
@@ -218,6 +226,7 @@ static void blk_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opa
         fn(opaque, "write_latency_min", w.min_ns / 1000);
         fn(opaque, "write_latency_max", w.max_ns / 1000);
         fn(opaque, "write_latency_avg", w.ops ? w.time_ns / w.ops / 1000 : 0);
+        fn(opaque, "poll_hits", sum_up_looks(to_vblk(vd)));
 }
 
 static void blk_free(struct virtio_dev *vd) {
@@ -315,6 +324,7 @@ virtio_blk_new(const gmem *mem, const struct virtio_blk_config *config, GError *
         blk->seg_max = MIN((uint32_t) config->queue_size, (uint32_t) IOV_MAX) - 2;
         blk->no_discard = config->no_discard;
         blk->in_order = config->in_order;
+        blk->poll_us = config->poll_us;
         blk->io_error = config->io_error;
         blk->io_error_opaque = config->io_error_opaque;
         atomic_init(&blk->writeback, true);

@@ -24,6 +24,8 @@ struct vblk_stats {
         atomic_uint_least64_t time_ns[BLOCK_OP_MAX]; /* sum */
         atomic_uint_least64_t min_ns[BLOCK_OP_MAX];
         atomic_uint_least64_t max_ns[BLOCK_OP_MAX];
+        atomic_uint_least64_t
+                        looks; /* that found something: without them the thread would have slept */
 };
 
 struct vblk_slot {
@@ -43,11 +45,13 @@ struct vblk_queue {
         iothread *thread;
         struct engine *engine;
         struct io_watch kick, finished, posted;
+        struct io_poller poller;
 
         /* Of the queue's thread. */
         bool serving;
         bool dropping; /* requests that end are not returned to the guest */
         bool starved;  /* chains wait for a slot; notifications are off */
+        bool silent;   /* notifications are off until the thread sleeps */
         bool limited;  /* a chain waits for the timer; the same */
         bool in_order; /* chains are returned in the order in which they were taken */
         struct vblk_slot *oldest,
@@ -70,6 +74,7 @@ struct vblk {
         uint8_t serial[VBLK_ID_LEN];
         uint32_t seg_max;
         bool no_discard, in_order;
+        uint32_t poll_us;
         atomic_bool writeback; /* set by a vCPU thread, read by the queues' */
         void (*io_error)(void *opaque, const char *id, const char *operation, int errnum);
         void *io_error_opaque;
@@ -82,6 +87,9 @@ struct vblk {
 
 /* Looks at the chain popped into s and starts what it asks for. False: the guest broke the rules, why says how. */
 bool vblk_request_begin(struct vblk_slot *s, const char **why);
+
+/* Adds n to a counter of the queue's. */
+void vblk_count(atomic_uint_least64_t *counter, uint64_t n);
 
 /* blk-queue.c */
 

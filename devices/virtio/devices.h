@@ -54,7 +54,8 @@ struct virtio_blk_config {
         size_t n_affinity;
         bool no_io_uring;
         bool no_discard; /* the guest gives no space back */
-        bool in_order;   /* offer VIRTIO_F_IN_ORDER: a fast request waits for slow ones before it */
+        uint32_t poll_us; /* how long a queue's thread looks for work before it sleeps, at most; 0: not at all */
+        bool in_order; /* offer VIRTIO_F_IN_ORDER: a fast request waits for slow ones before it */
         struct throttle_config limits;
         struct throttle *group; /* shared, in place of limits; outlives the device */
         struct io_thread_hook hook;

@@ -54,7 +54,7 @@ HOST_MODULES = (
     'kvm_amd kvm_intel vhost_net vhost_vsock vsock_loopback vsock_diag tun tap macvtap macvlan'
     ' veth bridge dummy vfio_pci vfio_iommu_type1 virtio_net virtio_balloon virtio_mem'
     ' virtio_mmio virtiofs fuse 9p 9pnet_virtio ext4 loop nbd dm_mod nf_tables nft_masq nft_nat'
-    ' nft_ct nft_chain_nat autofs4')
+    ' nft_ct nft_chain_nat autofs4 null_blk')
 GUEST_MODULES = (
     'virtio_pci virtio_blk virtio_net virtio_console virtio_rng ext4 button evdev autofs4'
     ' af_packet')
