@@ -92,6 +92,17 @@ void memory_disk_put(uint64_t at, const void *data, size_t len) {
         g_assert_cmpint(write_bytes(at, data, len), ==, 0);
 }
 
+void memory_disk_put_pieces(const uint8_t *data, size_t size) {
+        while (size > 3) {
+                uint64_t at = (data[0] | (uint64_t) data[1] << 8) * 8 % MEMORY_DISK_PIECES;
+                size_t len = MIN((size_t) data[2], size - 3);
+
+                memory_disk_put(at, data + 3, len);
+                data += 3 + len;
+                size -= 3 + len;
+        }
+}
+
 static ssize_t memory_preadv(struct image_file *f, const struct iovec *iov, int n, uint64_t at) {
         ssize_t done = 0;
 

@@ -10,12 +10,17 @@
  */
 
 #define MEMORY_DISK_MAX (16u << 20)
+#define MEMORY_DISK_PIECES (128u << 10)
 
 /* Forgets what the file had: it is empty then. */
 void memory_disk_clear(void);
 
 /* Writes from outside. */
 void memory_disk_put(uint64_t at, const void *data, size_t len);
+
+/* Writes pieces, each with its place (two bytes, little endian, times 8, modulo MEMORY_DISK_PIECES), its length (one byte), and so many bytes; the last one may be cut. What
+ * they leave out is zeros, so that few bytes make an image. */
+void memory_disk_put_pieces(const uint8_t *data, size_t size);
 
 /* The file as an image has it, as often as wanted; the caller's. */
 struct image_file *memory_disk_open(bool readonly);

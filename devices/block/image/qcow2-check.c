@@ -49,6 +49,11 @@ static bool is_cluster(const struct qcow2_checking *k, uint64_t word, uint64_t a
                (offset & (k->q->cluster - 1)) == 0 && offset >> k->q->cluster_bits < k->n;
 }
 
+/* Begins with a cluster, and ends before the file does: what lies behind will be another's. */
+static bool is_table(const struct qcow2_checking *k, uint64_t offset, uint64_t bytes) {
+        return is_cluster(k, offset, 0) && bytes <= (k->n << k->q->cluster_bits) - offset;
+}
+
 /* What an entry that cannot be becomes: nothing that shows old data of the backing image. */
 static struct qcow2_entry erased(const struct qcow2 *q) {
         if (q->version < 3)
@@ -308,7 +313,7 @@ static int count_bitmap(struct qcow2_checking *k, uint64_t offset, uint64_t n) {
         g_autofree uint64_t *table = NULL;
         int r;
 
-        if (!is_cluster(k, offset, 0) || n > QCOW2_L1_BYTES_MAX / 8) {
+        if (n > QCOW2_L1_BYTES_MAX / 8 || !is_table(k, offset, 8 * n)) {
                 qcow2_found(k, true, false, "a bitmap's table cannot be where it is said to be");
                 return 0;
         }
@@ -335,7 +340,8 @@ static int count_bitmaps(struct qcow2_checking *k) {
 
         if (!(h->autoclear & QCOW2_AUTOCLEAR_BITMAPS) || h->n_bitmaps == 0)
                 return 0;
-        if (!is_cluster(k, h->bitmaps_offset, 0) || h->bitmaps_size > QCOW2_SNAPSHOT_TABLE_MAX) {
+        if (h->bitmaps_size > QCOW2_SNAPSHOT_TABLE_MAX ||
+            !is_table(k, h->bitmaps_offset, h->bitmaps_size)) {
                 qcow2_found(k, true, false,
                             "the directory of bitmaps cannot be where it is said to be");
                 return 0;

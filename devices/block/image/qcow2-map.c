@@ -88,6 +88,9 @@ static const char *check_packed(const struct qcow2 *q, struct qcow2_entry e) {
                 return "is compressed and has bit 63";
         if (offset < q->cluster || offset >= q->end || offset > QCOW2_OFFSET_MASK + 511)
                 return "points beyond the file's end";
+        /* What will lie there is another's. */
+        if (bytes > q->end - offset)
+                return "goes on beyond the file's end";
         return NULL;
 }
 

@@ -114,7 +114,7 @@ bool qcow2_snapshots_read(struct qcow2 *q, GError **error) {
                 total += 8ull * s->l1_size;
                 at += (size + 7) & ~7u;
                 if (total > QCOW2_SNAPSHOT_L1_TOTAL_MAX ||
-                    at - q->header.snapshots_offset > QCOW2_SNAPSHOT_TABLE_MAX || at > q->end + 7)
+                    at - q->header.snapshots_offset > QCOW2_SNAPSHOT_TABLE_MAX || at > q->end)
                         return wrong(error, i,
                                      "makes the tables larger than they may be, or than "
                                      "the file is");

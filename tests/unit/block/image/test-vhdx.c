@@ -664,6 +664,10 @@ static void test_crc(void) {
                 data[i] = i;
         g_assert_cmphex(crc32c(data, 32), ==, 0x46dd794e);
         g_assert_cmphex(crc32c("123456789", 9), ==, 0xe3069283);
+        for (size_t from = 0; from < 9; from++)
+                for (size_t len = 0; from + len <= sizeof(data); len++)
+                        g_assert_cmphex(crc32c(data + from, len), ==,
+                                        crc32c_by_tables(data + from, len));
 }
 
 int main(int argc, char **argv) {
