@@ -113,6 +113,7 @@ static bool check_vhost_disk(const ChvDiskConfig *disk, const char *where, GErro
                 { "packed", disk->pci.packed },
                 { "in_order", disk->in_order },
                 { "poll", disk->poll > 0 },
+                { "registered_buffers", disk->registered_buffers },
         };
 
         if (!disk->vhost_socket)
@@ -186,6 +187,22 @@ static bool check_disk_limits(
                 return true;
         quoted = chv_quote_text(disk->rate_limit_group);
         return chv_invalid(error, "%s.rate_limit_group: there is no group %s", where, quoted);
+}
+
+static bool
+check_engine(const ChvMemoryConfig *memory,
+             const ChvDiskConfig *disk,
+             const char *where,
+             GError **error) {
+        if (disk->registered_buffers && disk->disable_io_uring)
+                return chv_invalid(error, "%s.registered_buffers: not without io_uring", where);
+        if (disk->registered_buffers && memory->mergeable)
+                return chv_invalid(
+                                error,
+                                "%s.registered_buffers: not with memory.mergeable, as pinned pages "
+                                "cannot be merged",
+                                where);
+        return true;
 }
 
 static bool
@@ -556,6 +573,7 @@ static bool check_devices(const ChvConfig *config, GError **error) {
                 g_autofree char *where = g_strdup_printf("disks[%" G_GSIZE_FORMAT "]", i);
 
                 if (!check_disk(&config->disks[i], config->cpus.boot_vcpus, where, error) ||
+                    !check_engine(&config->memory, &config->disks[i], where, error) ||
                     !check_disk_limits(config, &config->disks[i], where, error))
                         return false;
                 if (config->disks[i].vhost_user && !check_shared(&config->memory, where, error))

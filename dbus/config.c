@@ -290,3 +290,10 @@ GVariant *chv_config_to_variant(const ChvConfig *config) {
         }
         return g_variant_builder_end(&builder);
 }
+
+bool chv_config_pins_memory(const ChvConfig *config) {
+        for (size_t i = 0; i < config->n_disks; i++)
+                if (config->disks[i].registered_buffers)
+                        return true;
+        return false;
+}

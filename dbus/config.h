@@ -104,6 +104,7 @@ typedef struct {
         bool sparse;        /* true */
         bool in_order;
         uint32_t poll; /* us */
+        bool registered_buffers;
         bool vhost_user;
         char *vhost_socket;
 } ChvDiskConfig;
@@ -203,6 +204,9 @@ bool chv_config_validate(const ChvConfig *config, GError **error);
 
 /* Whether each bucket has what it needs; where is for the message: "net[0]". */
 bool chv_limiter_validate(const ChvRateLimiter *limiter, const char *where, GError **error);
+
+/* Whether the worker pins the guest's memory: for RLIMIT_MEMLOCK. */
+bool chv_config_pins_memory(const ChvConfig *config);
 
 /* NULL: there is none. */
 const ChvRateLimitGroup *chv_config_rate_limit_group(const ChvConfig *config, const char *id);

@@ -527,14 +527,20 @@ static int run(const ChvdArguments *arguments) {
         return program.status;
 }
 
-/* The soft limit is for programs that use select(); a service with hundreds of VMs needs more. */
-static void raise_fd_limit(void) {
+static void raise_limit(__rlimit_resource_t resource) {
         struct rlimit limit;
 
-        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        if (getrlimit(resource, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
                 limit.rlim_cur = limit.rlim_max;
-                (void) setrlimit(RLIMIT_NOFILE, &limit);
+                (void) setrlimit(resource, &limit);
         }
+}
+
+static void raise_limits(void) {
+        /* The soft limit is for programs that use select(); a service with hundreds of VMs needs more. */
+        raise_limit(RLIMIT_NOFILE);
+        /* Workers that are children inherit it, and may have memory to pin. */
+        raise_limit(RLIMIT_MEMLOCK);
 }
 
 int main(int argc, char **argv) {
@@ -550,6 +556,6 @@ int main(int argc, char **argv) {
                 return EXIT_SUCCESS;
         }
         (void) signal(SIGPIPE, SIG_IGN);
-        raise_fd_limit();
+        raise_limits();
         return run(&arguments);
 }

@@ -34,6 +34,7 @@
 #define SLICE "chv.slice"
 #define RETRY_MS 100 /* until a left-over has gone */
 #define MAX_TRIES 50
+#define RINGS_MEMLOCK (64ull << 20)
 
 typedef enum {
         STARTING,
@@ -468,6 +469,9 @@ start_call(const Unit *unit, const ChvdContext *context, const ChvdProcessSetup 
         /* The system's unit has a root of its own. */
         if (!context->session)
                 add_program_to_root(&properties, setup->argv[0]);
+        /* Its user is its own, and what it pins is charged to it; kernels before 5.12 count rings of I/O, too. */
+        add(&properties, "LimitMEMLOCK",
+            g_variant_new_uint64(setup->pins_memory ? UINT64_MAX : RINGS_MEMLOCK));
         add_all(&properties, setup->limits);
         return g_variant_new(
                         "(ssa(sv)a(sa(sv)))", unit->process.unit, "replace", &properties, NULL);

@@ -32,6 +32,7 @@ typedef struct {
         const char *uuid;        /* and its UUID; NULL: none */
         const char *const *argv; /* of chv-vmm, whose path is the first of them; NULL-terminated */
         int channel; /* listening socket, which becomes its standard input; borrowed until started() or chvd_process_free() */
+        bool pins_memory; /* the guest's, for io_uring */
         GVariant *limits; /* a{sv}, what is asked of its unit or control group: systemd's own property names; NULL: nothing */
 } ChvdProcessSetup;
 

@@ -480,7 +480,8 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer data) {
         if (vm->resources && chvd_vm_note(vm, &error))
                 vm->worker = chvd_worker_start(
                                 vm->context, chvd_vm_name(vm),
-                                vm->definition->config->platform.uuid, chvd_vm_limits(vm),
+                                vm->definition->config->platform.uuid,
+                                chv_config_pins_memory(vm->definition->config), chvd_vm_limits(vm),
                                 &worker_ops, vm, &error);
         if (!vm->worker)
                 return fail_start(vm, error);

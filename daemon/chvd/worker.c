@@ -296,6 +296,7 @@ ChvdWorker *chvd_worker_start(
                 const ChvdContext *context,
                 const char *name,
                 const char *uuid,
+                bool pins_memory,
                 GVariant *limits,
                 const ChvdWorkerOps *ops,
                 gpointer data,
@@ -310,6 +311,7 @@ ChvdWorker *chvd_worker_start(
                 .uuid = uuid,
                 .argv = argv,
                 .channel = fd,
+                .pins_memory = pins_memory,
                 .limits = owned,
         };
         ChvdWorker *worker;

@@ -39,11 +39,12 @@ typedef void (*ChvdWorkerReply)(
                 gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error);
 
 /* A new one for the VM of that name, with its folder below the context's runtime_dir. Fails at once, with CHV_ERROR_RESOURCE, when that cannot be made.
- * limits: as of ChvdProcessSetup, consumed if floating. */
+ * pins_memory, limits: as of ChvdProcessSetup, the latter consumed if floating. */
 ChvdWorker *chvd_worker_start(
                 const ChvdContext *context,
                 const char *name,
                 const char *uuid,
+                bool pins_memory,
                 GVariant *limits,
                 const ChvdWorkerOps *ops,
                 gpointer data,

@@ -256,6 +256,7 @@ static bool add_disk(Machine *machine, size_t index, GError **error) {
                 .no_discard = !disk->sparse,
                 .in_order = disk->in_order,
                 .poll_us = disk->poll,
+                .registered_buffers = disk->registered_buffers,
                 .limits = machine_limits(&disk->limiter),
                 .group = machine_group(machine, disk->rate_limit_group),
                 .io_error = on_io_error,

@@ -4,10 +4,14 @@
 
 #include "devices/block/engine.h"
 
+#include <stdatomic.h>
+
 /* Between engine.c and the engines. */
 
 struct engine_ops {
-        int (*start)(struct engine *e); /* may be NULL */
+        bool (*register_memory)(
+                        struct engine *e, const gmem *mem, GError **error); /* may be NULL */
+        int (*start)(struct engine *e);                                     /* may be NULL */
         void (*queue)(struct engine *e, struct block_req *req);
         void (*submit)(struct engine *e);
         /* Hands finished requests to engine_complete(). With timeout_ms not 0 waits for one that long (-1: for ever). */
@@ -26,6 +30,7 @@ struct engine {
         unsigned in_flight;
         struct block_req_list finished; /* result is known, done() not called */
         void *bounce;                   /* BOUNCE_SIZE bytes; untouched pages cost nothing */
+        atomic_uint_least64_t fixed;    /* transfers with registered memory */
         struct engine_posts *posts;     /* NULL: no other thread finishes requests */
 };
 

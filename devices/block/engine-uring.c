@@ -10,6 +10,7 @@
  * never are more under way than the completion queue has room for.
  */
 
+#include "devices/block/engine-fixed.h"
 #include "devices/block/engine-pieces.h"
 #include "devices/block/pace.h"
 #include "devices/throttle.h"
@@ -28,6 +29,7 @@ struct uring_engine {
         int fixed_fd;     /* registered as file 0, or -1 */
         unsigned started; /* in the kernel or in the submission queue */
         struct pace flushes, writes;
+        struct fixed_memory memory;
 };
 
 /* Best first: completions do not interrupt the thread but wait for its next system call (5.19, 6.0). DEFER_TASKRUN would batch
@@ -40,8 +42,8 @@ static const unsigned setup_flags[] = {
 };
 
 static const int needed_ops[] = {
-        IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_READ,
-        IORING_OP_WRITE, IORING_OP_FSYNC,  IORING_OP_FALLOCATE,
+        IORING_OP_READV, IORING_OP_WRITEV,    IORING_OP_READ,       IORING_OP_WRITE,
+        IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,
 };
 
 static void
@@ -49,6 +51,33 @@ finish_entry(const struct uring_engine *u, struct io_uring_sqe *sqe, struct bloc
         if (req->fd == u->fixed_fd)
                 io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
         io_uring_sqe_set_data(sqe, req);
+}
+
+/* One buffer, which need not be a whole one of req's. */
+static void
+prepare_plain(struct uring_engine *u,
+              struct io_uring_sqe *sqe,
+              const struct block_req *req,
+              void *buf,
+              size_t len,
+              uint64_t at) {
+        int fd = req->fd == u->fixed_fd ? 0 : req->fd;
+        int buffer = fixed_memory_find(&u->memory, buf, len);
+        bool reads = req->op == BLOCK_READ;
+
+        if (buffer < 0) {
+                io_uring_prep_rw(
+                                reads ? IORING_OP_READ : IORING_OP_WRITE, sqe, fd, buf,
+                                (unsigned) len, at);
+                return;
+        }
+        io_uring_prep_rw(
+                        reads ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED, sqe, fd, buf,
+                        (unsigned) len, at);
+        sqe->buf_index = (uint16_t) buffer;
+        atomic_store_explicit(
+                        &u->e.fixed, atomic_load_explicit(&u->e.fixed, memory_order_relaxed) + 1,
+                        memory_order_relaxed);
 }
 
 static void prepare(struct uring_engine *u, struct io_uring_sqe *sqe, struct block_req *req) {
@@ -59,10 +88,14 @@ static void prepare(struct uring_engine *u, struct io_uring_sqe *sqe, struct blo
 
         switch (req->op) {
         case BLOCK_READ:
-                io_uring_prep_readv(sqe, fd, iov, n, at);
-                break;
         case BLOCK_WRITE:
-                io_uring_prep_writev2(sqe, fd, iov, n, at, req->dsync ? RWF_DSYNC : 0);
+                if (n == 1)
+                        prepare_plain(u, sqe, req, iov->iov_base, iov->iov_len, at);
+                else if (req->op == BLOCK_READ)
+                        io_uring_prep_readv(sqe, fd, iov, n, at);
+                else
+                        io_uring_prep_writev(sqe, fd, iov, n, at);
+                sqe->rw_flags = req->dsync ? RWF_DSYNC : 0;
                 break;
         case BLOCK_FLUSH:
                 io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
@@ -84,10 +117,8 @@ prepare_piece(struct uring_engine *u,
         const struct iovec *iov = p->iov + p->first;
         int fd = req->fd == u->fixed_fd ? 0 : req->fd;
 
-        if (p->plain)
-                io_uring_prep_rw(
-                                req->op == BLOCK_READ ? IORING_OP_READ : IORING_OP_WRITE, sqe, fd,
-                                (char *) iov->iov_base + p->skip, (unsigned) p->len, p->at);
+        if (p->n_iov == 1)
+                prepare_plain(u, sqe, req, (char *) iov->iov_base + p->skip, p->len, p->at);
         else if (req->op == BLOCK_READ)
                 io_uring_prep_readv(sqe, fd, iov, p->n_iov, p->at);
         else
@@ -246,6 +277,23 @@ static bool uring_has_news(const struct engine *e) {
                IO_URING_READ_ONCE(*u->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+static bool uring_register_memory(struct engine *e, const gmem *mem, GError **error) {
+        struct uring_engine *u = (struct uring_engine *) e;
+        int r;
+
+        fixed_memory_init(&u->memory, mem);
+        r = fixed_memory_register(&u->memory, &u->ring);
+        if (r == 0)
+                return true;
+        fixed_memory_clear(&u->memory);
+        return hv_error_errno(
+                        error, -r, "pinning the guest's memory%s",
+                        r == -ENOMEM ? ", of which there is too little, or RLIMIT_MEMLOCK is too "
+                                       "low "
+                                       "for it times the disk's queues"
+                                     : "");
+}
+
 static int uring_start(struct engine *e) {
         struct uring_engine *u = (struct uring_engine *) e;
 
@@ -257,10 +305,12 @@ static void uring_free(struct engine *e) {
         struct uring_engine *u = (struct uring_engine *) e;
 
         io_uring_queue_exit(&u->ring);
+        fixed_memory_clear(&u->memory);
         g_free(u);
 }
 
 static const struct engine_ops uring_ops = {
+        .register_memory = uring_register_memory,
         .start = uring_start,
         .queue = uring_queue,
         .submit = uring_submit,

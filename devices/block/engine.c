@@ -103,6 +103,23 @@ struct engine *engine_new(enum engine_kind kind, unsigned depth, int fd, GError 
         return e;
 }
 
+bool engine_register_memory(struct engine *e, const gmem *mem, GError **error) {
+        assert(e && mem);
+
+        if (e->ops->register_memory)
+                return e->ops->register_memory(e, mem, error);
+        g_set_error_literal(
+                        error, HV_ERROR, HV_ERROR_UNSUPPORTED,
+                        "there is no io_uring to register memory with");
+        return false;
+}
+
+uint64_t engine_count_fixed(const struct engine *e) {
+        assert(e);
+
+        return atomic_load_explicit(&e->fixed, memory_order_relaxed);
+}
+
 int engine_start(struct engine *e) {
         assert(e);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "devices/block/request.h"
+#include "hypervisor/memory.h"
 #include <glib.h>
 
 /*
@@ -26,6 +27,13 @@ struct engine;
 /* At most depth requests at a time. fd is the descriptor that most requests will use (not owned; must outlive the engine), or
  * -1. Any thread; may come before the thread that will use the engine exists. */
 struct engine *engine_new(enum engine_kind kind, unsigned depth, int fd, GError **error);
+
+/* Pins mem and registers it with io_uring, so that requests of one buffer in it are spared the look-up of its pages. Before
+ * engine_start(); mem keeps its regions as long as the engine. HV_ERROR_UNSUPPORTED without io_uring. */
+bool engine_register_memory(struct engine *e, const gmem *mem, GError **error);
+
+/* Transfers so far that went to registered memory. Any thread. */
+uint64_t engine_count_fixed(const struct engine *e);
 
 /* Binds the engine to the calling thread; first call on it from there. 0 or negative errno. */
 int engine_start(struct engine *e);

@@ -399,6 +399,21 @@ start_thread(struct vblk_queue *bq,
         return r >= 0 || hv_error_errno(error, -r, "starting queue %u of %s", index, config->id);
 }
 
+static bool
+make_engine(struct vblk_queue *bq, const struct virtio_blk_config *config, GError **error) {
+        enum engine_kind kind = config->no_io_uring          ? ENGINE_SYNC
+                                : config->registered_buffers ? ENGINE_URING
+                                                             : ENGINE_AUTO;
+
+        bq->engine = engine_new(kind, bq->n_slots, bq->blk->image->main_fd, error);
+        if (bq->engine &&
+            (!config->registered_buffers || engine_register_memory(bq->engine, bq->q->mem, error)))
+                return true;
+        if (config->registered_buffers)
+                g_prefix_error(error, "disk %s: registered_buffers=on: ", config->id);
+        return false;
+}
+
 bool vblk_queue_init(
                 struct vblk_queue *bq,
                 struct vblk *blk,
@@ -420,10 +435,7 @@ bool vblk_queue_init(
         bq->slots = g_new0(struct vblk_slot, bq->n_slots);
         if (!allocate_iovs(bq, error))
                 return false;
-        bq->engine =
-                        engine_new(config->no_io_uring ? ENGINE_SYNC : ENGINE_AUTO, bq->n_slots,
-                                   blk->image->main_fd, error);
-        if (!bq->engine)
+        if (!make_engine(bq, config, error))
                 return false;
         if (blk->image->accepts_posts) {
                 int r = engine_accept_posts(bq->engine);

@@ -196,12 +196,15 @@ static struct sums sum_up(struct vblk *blk, enum block_op op) {
         return all;
 }
 
-static uint64_t sum_up_looks(struct vblk *blk) {
-        uint64_t sum = 0;
+static void count_ways(struct vblk *blk, device_counter_fn *fn, void *opaque) {
+        uint64_t looks = 0, fixed = 0;
 
-        for (unsigned i = 0; i < blk->n_queues; i++)
-                sum += atomic_load_explicit(&blk->queues[i].stats.looks, memory_order_relaxed);
-        return sum;
+        for (unsigned i = 0; i < blk->n_queues; i++) {
+                looks += atomic_load_explicit(&blk->queues[i].stats.looks, memory_order_relaxed);
+                fixed += engine_count_fixed(blk->queues[i].engine);
+        }
+        fn(opaque, "poll_hits", looks);
+        fn(opaque, "registered_ops", fixed);
 }
 
 static void blk_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
@@ -226,7 +229,7 @@ static void blk_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opa
         fn(opaque, "write_latency_min", w.min_ns / 1000);
         fn(opaque, "write_latency_max", w.max_ns / 1000);
         fn(opaque, "write_latency_avg", w.ops ? w.time_ns / w.ops / 1000 : 0);
-        fn(opaque, "poll_hits", sum_up_looks(to_vblk(vd)));
+        count_ways(to_vblk(vd), fn, opaque);
 }
 
 static void blk_free(struct virtio_dev *vd) {

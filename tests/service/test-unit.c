@@ -52,7 +52,8 @@ typedef struct {
         ChvdUnits *units;
         ChvdContext context;
         ChvdProcess *process;
-        GString *calls;       /* names of methods, each followed by a space */
+        GString *calls; /* names of methods, each followed by a space */
+        bool pins_memory;
         GVariant *properties; /* of the last start or change */
         struct stat input;    /* what the unit gets as standard input */
         unsigned exists;      /* so many starts find the unit there */
@@ -243,6 +244,7 @@ static void start(Rig *rig) {
                 .uuid = "00000000-0000-4000-8000-000000000001",
                 .argv = argv,
                 .channel = fd,
+                .pins_memory = rig->pins_memory,
                 .limits = g_variant_new_parsed("{'TasksMax': <uint64 7>}"),
         };
         g_autoptr(GVariant) limits = g_variant_ref_sink(setup.limits);
@@ -286,6 +288,7 @@ static const char *field(GVariant *fields, gsize i) {
 static void test_start(void) {
         g_autoptr(Rig) rig = rig_new();
         g_autoptr(GVariant) exec = NULL, type = NULL, fields = NULL, tasks = NULL, ref = NULL;
+        g_autoptr(GVariant) pinned = NULL;
         g_autofree char *text = NULL;
         struct stat null;
 
@@ -311,6 +314,18 @@ static void test_start(void) {
         g_assert_cmpuint(g_variant_get_uint64(tasks), ==, 7);
         ref = find(rig, "AddRef");
         g_assert_true(g_variant_get_boolean(ref));
+        pinned = find(rig, "LimitMEMLOCK");
+        g_assert_cmpuint(g_variant_get_uint64(pinned), ==, 64 << 20);
+}
+
+static void test_pinned(void) {
+        g_autoptr(Rig) rig = rig_new();
+        g_autoptr(GVariant) pinned = NULL;
+
+        rig->pins_memory = true;
+        start(rig);
+        pinned = find(rig, "LimitMEMLOCK");
+        g_assert_cmpuint(g_variant_get_uint64(pinned), ==, UINT64_MAX);
 }
 
 static void test_job_before_its_name(void) {
@@ -514,6 +529,7 @@ static void test_modes(void) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/unit/start", test_start);
+        g_test_add_func("/unit/pinned", test_pinned);
         g_test_add_func("/unit/job-before-its-name", test_job_before_its_name);
         g_test_add_func("/unit/left-over", test_left_over);
         g_test_add_func("/unit/failed-starts", test_failed_starts);

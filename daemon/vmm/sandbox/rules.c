@@ -197,6 +197,7 @@ static const SandboxRule calls[] = {
         WITH(io_uring_register, IN_MAIN, 1, IORING_REGISTER_PROBE),
         WITH(io_uring_register, IN_MAIN, 1, IORING_REGISTER_FILES),
         WITH(io_uring_register, IN_MAIN, 1, IORING_REGISTER_RESTRICTIONS),
+        RARE_WITH(io_uring_register, IN_MAIN, 1, IORING_REGISTER_BUFFERS), /* engine-fixed.c: registered_buffers=on */
         MASKED(clone, IN_MAIN, 0, THREAD_FLAGS, THREAD_FLAGS), /* libc: pthread_create() */
         FAILS(clone3, IN_MAIN, ENOSYS),                  /* its flags cannot be seen; libc then takes clone() */
         CALL(set_robust_list, IN_MAIN),                  /* libc: a thread's start */

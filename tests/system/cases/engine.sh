@@ -2,16 +2,17 @@
 # SPDX-FileCopyrightText: The chvd developers
 # SPDX-License-Identifier: Apache-2.0
 # What a guest writes to a block device in each mode of a disk's engine is what it reads, by fio's sums and on the device itself, and each mode is
-# in use when it was asked for: by default a thread sleeps, with poll= it looks.
+# in use when it was asked for: by default a thread sleeps, with poll= it looks, and with
+# registered_buffers= the memory is pinned.
 # Limit: 400
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../images.sh"
 
-modprobe null_blk nr_devices=2 gb=1 memory_backed=1 queue_mode=2 irqmode=2 completion_nsec=20000 poll_queues=1
+modprobe null_blk nr_devices=3 gb=1 memory_backed=1 queue_mode=2 irqmode=2 completion_nsec=20000 poll_queues=1
 mkdir -p /var/lib/chv-test/disks
 cd /var/lib/chv-test/disks
 start_chvd
-modes="plain poll"
+modes="plain poll registered"
 script="
     mount -t ext4 -o ro \$(disk fio) /ro
     cat >/tmp/job <<END
@@ -41,6 +42,7 @@ END
 create vm 6.12 vmlinux "$guest_line" --cpus boot=2 --memory size=256M --disk \
     path=/dev/nullb0,serial=plain,image_type=raw,direct=on \
     path=/dev/nullb1,serial=poll,image_type=raw,direct=on,poll=200,num_queues=2 \
+    path=/dev/nullb2,serial=registered,image_type=raw,direct=on,registered_buffers=on,num_queues=2 \
     "$(guest_disk "$script")" path=/guest/fio.ext4,serial=fio,readonly=on,image_type=raw
 chvctl start vm
 await_text 120 vm '^sums are fine'
@@ -48,6 +50,11 @@ await_text 30 vm '^all done'
 counter() { chvctl counters vm | awk -v disk="_disk$1" -v name="$2" '$2 == disk && $3 == name { print $4 }'; }
 [ "$(counter 0 poll_hits)" = 0 ] || fail "a thread that was to sleep looked"
 [ "$(counter 1 poll_hits)" -gt 100 ] || fail "looking found work $(counter 1 poll_hits) times"
+[ "$(counter 0 registered_ops)" = 0 ] || fail "a disk used registered memory without being told to"
+[ "$(counter 2 registered_ops)" -gt 500 ] || fail "$(counter 2 registered_ops) transfers to registered memory"
+pinned=$(awk '/^VmPin/ { print $2 }' "/proc/$(pgrep -n chv-vmm)/status")
+[ "$pinned" -ge $((256 << 10)) ] || fail "$pinned KiB are pinned of a guest of 256 MiB"
+[ "$(systemctl show -P LimitMEMLOCK chv-vm.service)" = infinity ] || fail "the unit may not pin memory"
 
 # With a guest that does nothing no thread looks: what the worker takes of the processor is next to nothing.
 ticks() { awk '{ print $14 + $15 }' "/proc/$(pgrep -n chv-vmm)/stat"; }

@@ -6,7 +6,7 @@
  * process; whatever layout the driver chooses, the disk ends as a model of it in memory; every chain comes back with the right
  * status and one interrupt is enough for a batch; reset and pause in the middle of work leave nothing in flight; cache mode,
  * counters, saved state and host errors are as promised. With both I/O engines; and with CHV_TEST_POLL in the environment, by threads that
- * look before they sleep.
+ * look before they sleep; with CHV_TEST_REGISTERED, with registered memory.
  */
 
 #include "devices/virtio/blk-wire.h"
@@ -53,6 +53,7 @@ static int start(struct rig *r, const struct setup *s, uint64_t features) {
                 .serial = s->serial,
                 .no_io_uring = s->sync,
                 .in_order = s->in_order,
+                .registered_buffers = !s->sync && g_getenv("CHV_TEST_REGISTERED"),
                 .poll_us = s->poll_us
                                            ?: g_getenv("CHV_TEST_POLL") ? 1000
                                                                         : 0,

@@ -7,8 +7,10 @@
  * done() and ended by other threads, draining ends at its time limit, and a host that forbids io_uring gets the synchronous engine.
  */
 
+#include "devices/block/engine-fixed.h"
 #include "devices/block/engine-pieces.h"
 #include "devices/block/pace.h"
+#include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 #include "tests/unit/block/support.h"
 
@@ -534,6 +536,148 @@ static void test_refused_by_kernel(void) {
         engine_free(e);
 }
 
+#define FIXED_A (2u << 20)
+#define FIXED_B (1u << 20)
+
+static gmem *two_regions(void) {
+        const struct gmem_backing backing = { 0 };
+        gmem *mem = gmem_new();
+
+        g_assert_true(gmem_add(mem, GADDR(0), FIXED_A, &backing, NULL));
+        g_assert_true(gmem_add(mem, GADDR(FIXED_A * 2), FIXED_B, &backing, NULL));
+        return mem;
+}
+
+/* Buffers of more than 1 GiB are cut; what is not whole in one is none. */
+static void test_fixed_find(void) {
+        const uint64_t gib = 1ull << 30;
+        struct fixed_region regions[] = { { 0x10000, 0x3000, 0 },
+                                          { gib * 4, gib * 2 + 0x1000, 1 } };
+        struct fixed_memory f = { regions, 2, 4 };
+        const struct {
+                uint64_t at, len;
+                int index;
+        } tries[] = {
+                { 0xffff, 1, -1 },           { 0x10000, 0, -1 },
+                { 0x10000, 0x3000, 0 },      { 0x10000, 0x3001, -1 },
+                { 0x12fff, 1, 0 },           { 0x13000, 1, -1 },
+                { 0x12fff, UINT64_MAX, -1 }, { gib * 4, gib, 1 },
+                { gib * 4, gib + 1, -1 },    { gib * 5 - 1, 1, 1 },
+                { gib * 5 - 1, 2, -1 },      { gib * 5, 1, 2 },
+                { gib * 6, 0x1000, 3 },      { gib * 6, 0x1001, -1 },
+                { gib * 6 + 0x1000, 1, -1 }, { 0, 1, -1 },
+                { UINT64_MAX, 1, -1 },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(tries); i++)
+                g_assert_cmpint(fixed_memory_find(
+                                                &f, (void *) (uintptr_t) tries[i].at, tries[i].len),
+                                ==, tries[i].index);
+}
+
+struct fixed_try {
+        char *buf;
+        uint64_t len;
+        bool fixed;
+};
+
+static void check_fixed_read(struct engine *e, int fd, const struct fixed_try *try) {
+        struct test_req t;
+
+        test_req_init(&t, BLOCK_READ, 4096, try->buf, try->len);
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, 0);
+        for (uint64_t i = 0; i < try->len; i++)
+                g_assert_cmpuint((uint8_t) try->buf[i], ==, test_file_byte(4096 + i));
+}
+
+static void check_fixed_write(struct engine *e, int fd, const struct fixed_try *try, bool dsync) {
+        struct test_req t;
+        char byte;
+
+        memset(try->buf, 'w' + dsync, try->len);
+        test_req_init(&t, BLOCK_WRITE, 500000, try->buf, try->len);
+        t.req.dsync = dsync;
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, 0);
+        g_assert_cmpint(pread(fd, &byte, 1, (off_t) (500000 + try->len - 1)), ==, 1);
+        g_assert_cmpint(byte, ==, 'w' + dsync);
+}
+
+/* What lies in registered memory goes there as such, and everything else as ever; the same bytes arrive. */
+static void test_fixed(void) {
+        autofd fd = test_file_new(1u << 20, O_RDWR);
+        g_autoptr(gmem) mem = two_regions();
+        g_autofree char *outside = g_malloc0(8192);
+        struct engine *e = engine_new(ENGINE_URING, 8, fd, NULL);
+        char *a = gmem_map(mem, GADDR(0), FIXED_A, false),
+             *b = gmem_map(mem, GADDR(FIXED_A * 2), FIXED_B, false);
+        const struct fixed_try tries[] = {
+                { a, 4096, true },
+                { a + 511, 1, true },
+                { a + FIXED_A - 512, 512, true },
+                { b, 512, true },
+                { b + FIXED_B - 65536, 65536, true },
+                { outside, 8192, false },
+        };
+        struct iovec iov[2] = { { a, 512 }, { b, 512 } };
+        uint64_t expected = 0;
+        struct test_req t;
+
+        if (!e) {
+                g_test_skip("the host forbids io_uring");
+                return;
+        }
+        g_assert_true(engine_register_memory(e, mem, NULL));
+        g_assert_cmpint(engine_start(e), ==, 0);
+        for (size_t i = 0; i < G_N_ELEMENTS(tries); i++) {
+                check_fixed_read(e, fd, &tries[i]);
+                expected += tries[i].fixed;
+                g_assert_cmpuint(engine_count_fixed(e), ==, expected);
+                check_fixed_write(e, fd, &tries[i], false);
+                check_fixed_write(e, fd, &tries[i], true);
+                expected += tries[i].fixed ? 2 : 0;
+                g_assert_cmpuint(engine_count_fixed(e), ==, expected);
+        }
+        test_req_init(&t, BLOCK_READ, 0, NULL, 1024);
+        t.req.iov = iov;
+        t.req.n_iov = 2;
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, 0);
+        g_assert_cmpint((uint8_t) b[511], ==, test_file_byte(1023));
+        g_assert_cmpuint(engine_count_fixed(e), ==, expected);
+        /* Beyond the end. */
+        test_req_init(&t, BLOCK_READ, 1u << 20, a, 512);
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, -EIO);
+        engine_free(e);
+}
+
+/* Without io_uring, and for a user that may lock less than that, it is an error that says so. */
+static void test_fixed_refused(void) {
+        struct rlimit limit = { 64 << 10, 64 << 10 };
+        g_autoptr(GError) error = NULL;
+        g_autoptr(gmem) mem = two_regions();
+        struct engine *e;
+
+        if (!g_test_subprocess()) {
+                e = engine_new(ENGINE_SYNC, 4, -1, NULL);
+                g_assert_false(engine_register_memory(e, mem, &error));
+                g_assert_error(error, HV_ERROR, HV_ERROR_UNSUPPORTED);
+                engine_free(e);
+                g_test_trap_subprocess(NULL, 0, 0);
+                g_test_trap_assert_passed();
+                return;
+        }
+        g_assert_cmpint(setrlimit(RLIMIT_MEMLOCK, &limit), ==, 0);
+        if (geteuid() == 0)
+                g_assert_cmpint(setresuid(65534, 65534, 65534), ==, 0);
+        e = engine_new(ENGINE_URING, 4, -1, NULL);
+        if (!e) /* forbidden: the test before says so */
+                return;
+        g_assert_false(engine_register_memory(e, mem, &error));
+        g_assert_nonnull(strstr(error->message, "RLIMIT_MEMLOCK"));
+        /* It is as good as before. */
+        g_assert_cmpint(engine_start(e), ==, 0);
+        engine_free(e);
+}
+
 struct poster {
         GAsyncQueue *work; /* struct test_req */
         struct engine *e;
@@ -711,6 +855,9 @@ int main(int argc, char **argv) {
         g_test_add_func("/engine/drain-limit", test_drain_limit);
         g_test_add_func("/engine/poll-fd", test_poll_fd);
         g_test_add_func("/engine/refused-by-kernel", test_refused_by_kernel);
+        g_test_add_func("/engine/fixed/find", test_fixed_find);
+        g_test_add_func("/engine/fixed/io", test_fixed);
+        g_test_add_func("/engine/fixed/refused", test_fixed_refused);
         g_test_add_func("/engine/uring-forbidden", test_uring_forbidden);
         g_test_add_func("/engine/names", test_names);
         r = g_test_run();

@@ -126,6 +126,13 @@ static void test_rules(void) {
                "disks[0].in_order: not with vhost_user");
         refuse(K "memory shared=on disk vhost_user=on,socket=/s,poll=1",
                "disks[0].poll: not with vhost_user");
+        refuse(K "memory shared=on disk vhost_user=on,socket=/s,registered_buffers=on",
+               "disks[0].registered_buffers: not with vhost_user");
+        refuse(K "disk path=/d,registered_buffers=on,_disable_io_uring=on",
+               "disks[0].registered_buffers: not without io_uring");
+        refuse(K "memory mergeable=on disk path=/d,registered_buffers=on",
+               "disks[0].registered_buffers: not with memory.mergeable, as pinned pages cannot be "
+               "merged");
         refuse(K "disk path=/d,socket=/s", "disks[0].vhost_socket: needs vhost_user=on");
         refuse(K "cpus boot=2 net num_queues=3",
                "net[0].num_queues: 3 is odd; queues come in pairs");
