@@ -53,15 +53,16 @@ bool chv_net_is_passt(const ChvNetConfig *net) {
 }
 
 bool chv_net_wants_vhost(const ChvNetConfig *net) {
-        /* The kernel does not look at source addresses, and knows split rings only. */
-        return !chv_net_is_passt(net) && !net->pci.packed && g_strcmp0(net->vhost, "off") != 0 &&
-               g_strcmp0(net->mac_filter, "on") != 0;
+        /* The kernel does not look at source addresses, knows split rings only, and does not hash frames. */
+        return !chv_net_is_passt(net) && !net->pci.packed && !net->rss &&
+               g_strcmp0(net->vhost, "off") != 0 && g_strcmp0(net->mac_filter, "on") != 0;
 }
 
 void chv_config_prefer_passt(ChvConfig *config, size_t i) {
         ChvNetConfig *net = &config->net[i];
         bool of_tap = g_strcmp0(net->tap, "vmtap%d") != 0 || net->bridge || net->ip || net->mask ||
-                      net->host_mac || net->num_queues != 2 || g_strcmp0(net->vhost, "on") == 0;
+                      net->host_mac || net->num_queues != 2 || net->rss ||
+                      g_strcmp0(net->vhost, "on") == 0;
 
         if (!net->backend && !of_tap)
                 net->backend = chv_arena_strdup(config->arena, "passt");

@@ -363,6 +363,7 @@ static bool check_backend(const ChvNetConfig *net, const char *where, GError **e
                 { "mask", net->mask },
                 { "host_mac", net->host_mac },
                 { "vhost", g_strcmp0(net->vhost, "on") == 0 },
+                { "rss", net->rss },
         };
 
         if (!chv_net_is_passt(net))
@@ -388,6 +389,10 @@ static bool check_vhost(const ChvNetConfig *net, const char *where, GError **err
                                 error,
                                 "%s.vhost: the kernel does not check addresses; needs "
                                 "mac_filter=off",
+                                where);
+        if (net->rss)
+                return chv_invalid(
+                                error, "%s.vhost: the kernel does not hash frames; needs rss=off",
                                 where);
         return !net->pci.packed ||
                chv_invalid(error, "%s.vhost: the kernel has no packed rings; needs packed=off",

@@ -124,6 +124,7 @@ typedef struct {
         bool offload_tso, offload_ufo, offload_csum; /* true */
         ChvRateLimiter limiter;                      /* of each direction */
         char *vhost;                                 /* "auto", "on" or "off"; NULL: auto */
+        bool rss;
 } ChvNetConfig;
 
 typedef struct {

@@ -426,6 +426,13 @@ static const ChvOption net[] = {
                  "not with mac_filter",
           .resolver = CHV_OPT_BY_BROKER,
           .offset = offsetof(ChvNetConfig, vhost) },
+        { .key = "rss",
+          .type = CHV_OPT_BOOL,
+          .fallback = "off",
+          .doc = "the guest says which of its queues a flow goes to, and learns the frames' "
+                 "hashes; "
+                 "not with vhost=on",
+          .offset = offsetof(ChvNetConfig, rss) },
         RATE_LIMITER(ChvNetConfig, true),
         PCI_COMMON(ChvNetConfig, pci, NULL),
 };

@@ -88,6 +88,7 @@ bool machine_add_net(Machine *machine, size_t index, GError **error) {
                 .offload_tso = net->offload_tso,
                 .offload_ufo = net->offload_ufo,
                 .offload_csum = net->offload_csum,
+                .rss = net->rss,
                 .limits = machine_limits(&net->limiter),
                 .hook = { machine->parts.io_thread_start, NULL },
                 .kernel_failed = on_kernel_failed,

@@ -77,6 +77,7 @@ struct virtio_net_config {
         bool mac_filter; /* drop what the guest sends from another address */
         uint16_t mtu;    /* 0: not offered */
         bool offload_tso, offload_ufo, offload_csum;
+        bool rss; /* offer RSS, with several pairs, and HASH_REPORT: not for the kernel's back ends */
         struct throttle_config limits; /* of each direction, over all pairs */
         struct io_thread_hook hook;
         /* Descriptors of /dev/vhost-net, one a queue pair or -1: the kernel moves frames as long as nothing is asked for that it

@@ -139,12 +139,13 @@ static void add(uint64_t sums[4], const struct vnet_counters *n) {
 void vnet_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
         struct vnet *net = (struct vnet *) vd;
         uint64_t rx[4] = { 0 }, tx[4] = { 0 }, moved[VIRTIO_NET_STATISTICS];
-        uint64_t captured[2] = { net->captured[0], net->captured[1] };
+        uint64_t steered = 0, captured[2] = { net->captured[0], net->captured[1] };
         unsigned n_kernel = get_moved(net, moved);
 
         for (unsigned i = 0; i < net->n_pairs; i++) {
                 add(rx, &net->pairs[i]->rx.n);
                 add(tx, &net->pairs[i]->tx.n);
+                steered += get(&net->pairs[i]->rx.n.steered);
         }
         if (net->capture)
                 vnet_add_captured(net, captured);
@@ -158,6 +159,8 @@ void vnet_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
         fn(opaque, "tx_spoofed", tx[3]);
         fn(opaque, "captured_frames", captured[0]);
         fn(opaque, "captured_drops", captured[1]);
+        if (net->vd.device_features >> VNET_F_RSS & 1)
+                fn(opaque, "rx_steered", steered);
         if (!net->has_kernel)
                 return;
         fn(opaque, "vhost_pairs", n_kernel);

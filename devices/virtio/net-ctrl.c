@@ -58,11 +58,57 @@ int vnet_set_pairs(struct vnet *net, unsigned n) {
         return r;
 }
 
+/* Pairs that are to serve do before frames go to them, and those that are not serve until none does. */
+static bool set_rss(struct vnet *net, const struct vnet_rss *rss, unsigned n_pairs) {
+        unsigned before = net->active_pairs;
+
+        if (n_pairs > before && vnet_set_pairs(net, n_pairs) < 0) {
+                (void) vnet_set_pairs(net, before);
+                return false;
+        }
+        net->rss = *rss;
+        for (unsigned i = 0; i < net->active_pairs; i++)
+                vnet_pair_set_rss(net->pairs[i]);
+        return vnet_set_pairs(net, n_pairs) >= 0;
+}
+
 static bool set_pairs(struct vnet *net, const struct command *c) {
         unsigned n = c->data[0] | (unsigned) c->data[1] << 8;
+        struct vnet_rss rss = net->rss;
 
-        return virtio_has(&net->vd, VNET_F_MQ) && n >= 1 && n <= net->n_pairs &&
-               vnet_set_pairs(net, n) >= 0;
+        if (c->len < 2 || !virtio_has(&net->vd, VNET_F_MQ) || n < 1 || n > net->n_pairs)
+                return false;
+        if (!rss.steering)
+                return vnet_set_pairs(net, n) >= 0;
+        rss.steering = false;
+        return set_rss(net, &rss, n);
+}
+
+static bool configure_rss(struct vnet *net, const struct command *c) {
+        uint8_t data[VNET_RSS_BYTES];
+        size_t len = MIN(c->len, sizeof(data));
+        unsigned n_pairs = net->active_pairs;
+        struct vnet_rss rss;
+
+        (void) iov_copy_out(c->chain->iov, c->chain->n_read, 2, data, len);
+        if (c->number == VNET_MQ_RSS_CONFIG)
+                return virtio_has(&net->vd, VNET_F_RSS) &&
+                       vnet_rss_set(&rss, data, len, net->n_pairs, &n_pairs) &&
+                       set_rss(net, &rss, n_pairs);
+        return virtio_has(&net->vd, VNET_F_HASH_REPORT) && vnet_rss_set_hash(&rss, data, len) &&
+               set_rss(net, &rss, n_pairs);
+}
+
+static bool set_queues(struct vnet *net, const struct command *c) {
+        switch (c->number) {
+        case VNET_MQ_PAIRS_SET:
+                return set_pairs(net, c);
+        case VNET_MQ_RSS_CONFIG:
+        case VNET_MQ_HASH_CONFIG:
+                return configure_rss(net, c);
+        default:
+                return false;
+        }
 }
 
 static bool set_offloads(struct vnet *net, const struct command *c) {
@@ -169,7 +215,7 @@ static bool execute(struct vnet *net, const struct command *c) {
         case VNET_CLASS_ANNOUNCE:
                 return c->number == VNET_ANNOUNCE_ACK && acknowledge(net);
         case VNET_CLASS_MQ:
-                return c->number == VNET_MQ_PAIRS_SET && c->len >= 2 && set_pairs(net, c);
+                return set_queues(net, c);
         case VNET_CLASS_OFFLOADS:
                 return c->number == VNET_OFFLOADS_SET && c->len >= 8 && set_offloads(net, c);
         default:
@@ -257,7 +303,7 @@ static int stop_here(void *opaque) {
 }
 
 int vnet_ctrl_start(struct vnet *net) {
-        unsigned index = 2 * (virtio_has(&net->vd, VNET_F_MQ) ? net->n_pairs : 1);
+        unsigned index = 2 * (vnet_has_several(net) ? net->n_pairs : 1);
 
         net->ctrl.q = virtio_has(&net->vd, VNET_F_CTRL_VQ) ? &net->vd.queues[index] : NULL;
         return net->ctrl.q ? iothread_call(net->pairs[0]->thread, start_here, net) : 0;

@@ -18,6 +18,13 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
+static void run_rx(struct vnet_pair *pair) {
+        if (vnet_steers(pair->net))
+                vnet_steer_run(pair);
+        else
+                vnet_rx_run(pair);
+}
+
 static void update_watch(struct vnet_pair *pair) {
         uint32_t events = (pair->rx.hungry || pair->rx.limited ? 0 : EPOLLIN) |
                           (pair->tx.blocked ? EPOLLOUT : 0);
@@ -58,7 +65,7 @@ static void on_port(struct io_watch *w, uint32_t events) {
                 vnet_tx_run(pair);
         }
         if (events & (EPOLLIN | EPOLLERR | EPOLLHUP) && !pair->rx.hungry && !pair->rx.limited)
-                vnet_rx_run(pair);
+                run_rx(pair);
         /* Still there after reading found nothing wrong: it would never end. */
         if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN) && !pair->dead)
                 vnet_pair_died(pair);
@@ -70,7 +77,7 @@ static void on_rx_kick(struct io_watch *w, uint32_t events) {
 
         virtio_queue_clear_kick(pair->rx.q);
         if (pair->rx.hungry && !pair->rx.limited)
-                vnet_rx_run(pair);
+                run_rx(pair);
         update_watch(pair);
 }
 
@@ -94,7 +101,7 @@ static void on_rx_timer(void *opaque) {
         struct vnet_pair *pair = opaque;
 
         pair->rx.limited = false;
-        vnet_rx_run(pair);
+        run_rx(pair);
         update_watch(pair);
 }
 
@@ -153,6 +160,22 @@ void vnet_pair_set_filter(struct vnet_pair *pair) {
         (void) iothread_call(pair->thread, take_filter, pair);
 }
 
+static int take_rss(void *opaque) {
+        struct vnet_pair *pair = opaque;
+
+        pair->rss = pair->net->rss;
+        /* With a table nobody waits for buffers of its own queue. */
+        if (pair->serving && !pair->rx.limited) {
+                run_rx(pair);
+                update_watch(pair);
+        }
+        return 0;
+}
+
+void vnet_pair_set_rss(struct vnet_pair *pair) {
+        (void) iothread_call(pair->thread, take_rss, pair);
+}
+
 struct capture_call {
         struct vnet_pair *pair;
         capture *capture;
@@ -198,8 +221,10 @@ static int start_moving(struct vnet_pair *pair) {
                 return r;
         }
         pair->tx.blocked = false;
+        if (vnet_steers(pair->net))
+                vnet_steer_open(pair, true);
         /* Buffers and frames that came before the watches, or whose kick was consumed before a pause. */
-        vnet_rx_run(pair);
+        run_rx(pair);
         vnet_tx_run(pair);
         update_watch(pair);
         return 0;
@@ -212,7 +237,10 @@ static void stop_moving(struct vnet_pair *pair) {
                 iothread_unwatch(pair->thread, &pair->port);
         pair->port_events = 0;
         stop_timers(pair);
-        vnet_rx_give_back(pair);
+        if (vnet_steers(pair->net))
+                vnet_steer_open(pair, false);
+        else
+                vnet_rx_give_back(pair);
 }
 
 static int start_here(void *opaque) {
@@ -226,6 +254,7 @@ static int start_here(void *opaque) {
         pair->port = (struct io_watch){ pair->fd, on_port, pair };
         pair->dead = false;
         pair->filter = pair->net->filter;
+        pair->rss = pair->net->rss;
         r = vnet_kernel_wanted(pair) ? vnet_kernel_take(pair) : -1;
         if (r < 0)
                 r = start_moving(pair);
@@ -311,6 +340,7 @@ vnet_pair_new(struct vnet *net,
         pair->fd = fd;
         pair->kernel.back.fd = pair->kernel.faults.fd = pair->kernel.calls.fd = -1;
         pair->rx.q = &net->vd.queues[2 * index];
+        pthread_mutex_init(&pair->rx.lock, NULL);
         pair->tx.q = &net->vd.queues[2 * index + 1];
         io_timer_init(&pair->rx.timer, on_rx_timer, pair);
         io_timer_init(&pair->tx.timer, on_tx_timer, pair);
@@ -339,6 +369,7 @@ struct vnet_pair *vnet_pair_free(struct vnet_pair *pair) {
         io_timer_close(&pair->rx.timer);
         io_timer_close(&pair->tx.timer);
         chv_closep(&pair->fd);
+        pthread_mutex_destroy(&pair->rx.lock);
         g_free(pair);
         return NULL;
 }

@@ -150,8 +150,7 @@ static enum step finish_held(struct vnet_pair *pair) {
         return STEP_NEXT;
 }
 
-/* How much a frame is shows when it has been read: one may go over the limit, and those behind it wait for that. False: later. */
-static bool may_receive(struct vnet_pair *pair, uint64_t *ret_now) {
+bool vnet_rx_may(struct vnet_pair *pair, uint64_t *ret_now) {
         struct throttle *limits = &pair->net->rx_limits;
         uint64_t wait;
 
@@ -163,6 +162,11 @@ static bool may_receive(struct vnet_pair *pair, uint64_t *ret_now) {
         if (wait > 0)
                 vnet_pair_wait(pair, &pair->rx.timer, &pair->rx.limited, wait);
         return wait == 0;
+}
+
+void vnet_rx_charge(struct vnet_pair *pair, uint64_t now, ssize_t read) {
+        if (now != 0 && read > NET_HEADER_LEN)
+                throttle_charge(&pair->net->rx_limits, now, (uint64_t) read - NET_HEADER_LEN, 1);
 }
 
 /* What has been read lies in iov; its start may have ended in the spill area. */
@@ -178,17 +182,15 @@ static bool is_wanted(const struct vnet_pair *pair, size_t len) {
 }
 
 static enum step receive(struct vnet_pair *pair) {
-        struct throttle *limits = &pair->net->rx_limits;
         struct vnet_rx *rx = &pair->rx;
         uint64_t now;
         ssize_t n;
 
-        if (!may_receive(pair, &now))
+        if (!vnet_rx_may(pair, &now))
                 return STEP_END;
         rx->iov[rx->n_iov] = (struct iovec){ rx->spill, sizeof(rx->spill) };
         n = readv(pair->fd, rx->iov, (int) rx->n_iov + 1);
-        if (now != 0 && n > NET_HEADER_LEN)
-                throttle_charge(limits, now, (uint64_t) n - NET_HEADER_LEN, 1);
+        vnet_rx_charge(pair, now, n);
         if (n < 0 && errno == EINTR)
                 return STEP_NEXT;
         if (n < 0 && errno == EAGAIN)

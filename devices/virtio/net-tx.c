@@ -5,7 +5,7 @@
  * Frames from the guest to the port: one writev(2) each, out of guest memory.
  *
  * The header is the kernel's to check: it copies header and frame before it looks at them. A source address is checked in a copy of the
- * frame's start, which is what is sent then. What the port refuses is dropped, as a
+ * frame's start, which is what is sent then, as it is where the driver's header is longer than the port's. What the port refuses is dropped, as a
  * network does; when it would block, the frame goes back to the queue until the port is writable.
  */
 
@@ -30,35 +30,45 @@ static uint64_t must_wait(struct vnet_pair *pair, uint64_t bytes, uint64_t *ret_
         return *ret_now ? throttle_wait(limits, *ret_now, bytes, 1) : 0;
 }
 
-/* Puts a copy of the frame's start in front of the rest: chain->iov[-1] is free. False: it is not from the device's address. */
-static bool check_source(struct vnet_pair *pair, struct virtq_chain *chain) {
-        struct vnet_tx *tx = &pair->tx;
-        size_t skip = sizeof(tx->start);
+/* 0: less than a header. */
+static uint32_t frame_len(const struct vnet_pair *pair, const struct virtq_chain *chain) {
+        unsigned header = vnet_header_len(pair->net);
 
-        (void) iov_copy_out(chain->iov, chain->n_read, 0, tx->start, sizeof(tx->start));
-        if (memcmp(tx->start + NET_HEADER_LEN + 6, pair->net->mac, 6) != 0)
-                return false;
+        return chain->read_len > header ? chain->read_len - header : 0;
+}
+
+/* Puts a copy of the frame's start, with a header as the port has it, in front of the rest: chain->iov[-1] is free. */
+static void copy_start(struct vnet_pair *pair, struct virtq_chain *chain) {
+        unsigned header = vnet_header_len(pair->net);
+        struct vnet_tx *tx = &pair->tx;
+        size_t skip = header + (VNET_FRAME_MIN - NET_HEADER_LEN);
+
+        (void) iov_copy_out(chain->iov, chain->n_read, 0, tx->start, skip);
+        memmove(tx->start + NET_HEADER_LEN, tx->start + header, VNET_FRAME_MIN - NET_HEADER_LEN);
         for (; chain->n_read > 0 && chain->iov[0].iov_len <= skip; chain->n_read--)
                 skip -= (chain->iov++)->iov_len;
         if (skip > 0) {
                 chain->iov[0].iov_base = (char *) chain->iov[0].iov_base + skip;
                 chain->iov[0].iov_len -= skip;
         }
-        *--chain->iov = (struct iovec){ tx->start, sizeof(tx->start) };
+        *--chain->iov = (struct iovec){ tx->start, VNET_FRAME_MIN };
         chain->n_read++;
-        return true;
 }
 
 static enum sent send_frame(struct vnet_pair *pair, struct virtq_chain *chain) {
+        uint32_t len = frame_len(pair, chain);
         uint64_t wait, now;
         ssize_t n;
 
-        if (chain->read_len < VNET_FRAME_MIN || chain->read_len > VNET_FRAME_MAX || pair->dead ||
-            !vnet_link_is_up(pair->net))
+        if (len < VNET_FRAME_MIN - NET_HEADER_LEN || len > VNET_FRAME_MAX - NET_HEADER_LEN ||
+            pair->dead || !vnet_link_is_up(pair->net))
                 return NOT_SENT;
-        if (pair->net->mac_filter && !check_source(pair, chain))
+        if (pair->net->mac_filter || vnet_header_len(pair->net) != NET_HEADER_LEN)
+                copy_start(pair, chain);
+        if (pair->net->mac_filter &&
+            memcmp(pair->tx.start + NET_HEADER_LEN + 6, pair->net->mac, 6) != 0)
                 return SPOOFED;
-        wait = must_wait(pair, chain->read_len - NET_HEADER_LEN, &now);
+        wait = must_wait(pair, len, &now);
         if (wait > 0) {
                 vnet_pair_wait(pair, &pair->tx.timer, &pair->tx.limited, wait);
                 return LIMITED;
@@ -69,10 +79,9 @@ static enum sent send_frame(struct vnet_pair *pair, struct virtq_chain *chain) {
         if (n >= 0) {
                 if (pair->capture)
                         capture_frame(pair->capture, chain->iov, chain->n_read, NET_HEADER_LEN,
-                                      chain->read_len - NET_HEADER_LEN);
+                                      len);
                 if (now != 0)
-                        throttle_charge(&pair->net->tx_limits, now,
-                                        chain->read_len - NET_HEADER_LEN, 1);
+                        throttle_charge(&pair->net->tx_limits, now, len, 1);
                 return SENT;
         }
         if (errno == EAGAIN)
@@ -88,7 +97,7 @@ static bool transmit(struct vnet_pair *pair, struct virtq_chain *chain) {
         switch (send_frame(pair, chain)) {
         case SENT:
                 vnet_count(&tx->n.frames, 1);
-                vnet_count(&tx->n.bytes, chain->read_len - NET_HEADER_LEN);
+                vnet_count(&tx->n.bytes, frame_len(pair, chain));
                 break;
         case NOT_SENT:
                 vnet_count(&tx->n.drops, 1);

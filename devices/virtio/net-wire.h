@@ -32,6 +32,8 @@ enum {
         VNET_F_GUEST_ANNOUNCE = 21,
         VNET_F_MQ = 22,
         VNET_F_CTRL_MAC_ADDR = 23,
+        VNET_F_HASH_REPORT = 57,
+        VNET_F_RSS = 60,
 };
 
 #define VNET_S_LINK_UP 1u
@@ -42,12 +44,27 @@ struct vnet_space {
         uint16_t status;
         uint16_t max_pairs;
         uint16_t mtu;
+        /* Not there for a device without rss. */
+        uint32_t speed;
+        uint8_t duplex;
+        uint8_t rss_max_key;
+        uint16_t rss_max_table;
+        uint32_t hash_types;
 };
+
+#define VNET_SPACE_PLAIN 12u
 
 struct vnet_header {
         uint8_t flags, gso_type;
         uint16_t hdr_len, gso_size, csum_start, csum_offset;
         uint16_t num_buffers;
+};
+
+/* Behind that one, with HASH_REPORT. */
+struct vnet_header_hash {
+        uint32_t value;
+        uint16_t report;
+        uint16_t padding;
 };
 
 /* Control queue: class, command, data of the command; answered with one byte. */
@@ -67,6 +84,8 @@ enum {
         VNET_VLAN_DEL = 1,
         VNET_ANNOUNCE_ACK = 0,
         VNET_MQ_PAIRS_SET = 0,
+        VNET_MQ_RSS_CONFIG = 1,
+        VNET_MQ_HASH_CONFIG = 2,
         VNET_OFFLOADS_SET = 0,
 };
 
@@ -75,5 +94,6 @@ enum vnet_ack {
         VNET_ERR = 1,
 };
 
-_Static_assert(sizeof(struct vnet_space) == 12, "layout of virtio 1.2, 5.1.4");
+_Static_assert(sizeof(struct vnet_space) == 24, "layout of virtio 1.2, 5.1.4");
 _Static_assert(sizeof(struct vnet_header) == 12, "header of virtio 1.2, 5.1.6");
+_Static_assert(sizeof(struct vnet_header_hash) == 8, "header of virtio 1.2, 5.1.6");

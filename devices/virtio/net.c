@@ -20,8 +20,8 @@
 #include <string.h>
 
 #define TYPE_NET 1
-#define STATE_VERSION 2u
-#define STATE_TYPE "(uuub" VNET_FILTER_TYPE ")"
+#define STATE_VERSION 3u
+#define STATE_TYPE "(uuub" VNET_FILTER_TYPE VNET_RSS_TYPE ")"
 #define BIT(f) (1ull << VNET_F_##f)
 
 static struct vnet *to_vnet(struct virtio_dev *vd) {
@@ -65,12 +65,16 @@ void vnet_show_mac(struct vnet *net) {
 
 static void net_config_read(struct virtio_dev *vd, unsigned offset, void *data, unsigned len) {
         struct vnet *net = to_vnet(vd);
+        bool hashes = net->vd.config_len > VNET_SPACE_PLAIN, steers = hashes && net->n_pairs > 1;
         struct vnet_space space = {
                 .status = GUINT16_TO_LE(
                                 (vnet_link_is_up(net) ? VNET_S_LINK_UP : 0) |
                                 (atomic_load(&net->announce.pending) ? VNET_S_ANNOUNCE : 0)),
                 .max_pairs = GUINT16_TO_LE(net->n_pairs),
                 .mtu = GUINT16_TO_LE(net->mtu),
+                .rss_max_key = hashes ? VNET_HASH_KEY_MAX : 0,
+                .rss_max_table = GUINT16_TO_LE(steers ? VNET_RSS_TABLE_MAX : 0),
+                .hash_types = GUINT32_TO_LE(hashes ? VNET_HASH_TYPES : 0),
         };
 
         uint64_t mac = atomic_load(&net->shown_mac);
@@ -100,6 +104,8 @@ static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
                 { BIT(CTRL_VLAN), BIT(CTRL_VQ) },
                 { BIT(CTRL_RX_EXTRA), BIT(CTRL_VQ) },
                 { BIT(CTRL_MAC_ADDR), BIT(CTRL_VQ) },
+                { BIT(HASH_REPORT), BIT(CTRL_VQ) },
+                { BIT(RSS), BIT(CTRL_VQ) },
         };
         struct vnet *net = to_vnet(vd);
 
@@ -111,6 +117,7 @@ static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
         atomic_store(&net->announce.pending, false);
         net->restored = false;
         vnet_filter_reset(&net->filter, net->mac, features & BIT(CTRL_VLAN));
+        vnet_rss_reset(&net->rss);
         vnet_show_mac(net);
         return true;
 }
@@ -147,8 +154,8 @@ static void net_deactivate(struct virtio_dev *vd) {
 /* One pair is active, or after a restore what was then; those beyond the first are not attached yet. */
 static int net_activate(struct virtio_dev *vd) {
         struct vnet *net = to_vnet(vd);
-        /* Without MQ the second pair's queue is the control queue, whatever a saved state says. */
-        unsigned n = virtio_has(vd, VNET_F_MQ) ? net->active_pairs : 1;
+        /* Without several pairs the second one's queue is the control queue, whatever a saved state says. */
+        unsigned n = vnet_has_several(net) ? net->active_pairs : 1;
         int r;
 
         net->active_pairs = 1;
@@ -188,23 +195,23 @@ static GVariant *net_save(struct virtio_dev *vd) {
         struct vnet *net = to_vnet(vd);
 
         return g_variant_new(
-                        "(uuub@" VNET_FILTER_TYPE ")", STATE_VERSION, net->active_pairs,
-                        net->offloads, (gboolean) atomic_load(&net->link),
-                        vnet_filter_save(&net->filter));
+                        "(uuub@" VNET_FILTER_TYPE "@" VNET_RSS_TYPE ")", STATE_VERSION,
+                        net->active_pairs, net->offloads, (gboolean) atomic_load(&net->link),
+                        vnet_filter_save(&net->filter), vnet_rss_save(&net->rss));
 }
 
 static bool net_restore(struct virtio_dev *vd, GVariant *state, GError **error) {
         struct vnet *net = to_vnet(vd);
         uint32_t version = 0, pairs = 0, offloads = 0;
-        g_autoptr(GVariant) filter = NULL;
+        g_autoptr(GVariant) filter = NULL, rss = NULL;
         gboolean link = TRUE;
         const char *wrong = NULL;
 
         if (!g_variant_is_of_type(state, G_VARIANT_TYPE(STATE_TYPE)))
                 wrong = "is damaged";
         else
-                g_variant_get(state, "(uuub@" VNET_FILTER_TYPE ")", &version, &pairs, &offloads,
-                              &link, &filter);
+                g_variant_get(state, "(uuub@" VNET_FILTER_TYPE "@" VNET_RSS_TYPE ")", &version,
+                              &pairs, &offloads, &link, &filter, &rss);
         if (!wrong && version != STATE_VERSION)
                 wrong = "has an unknown version";
         else if (!wrong && (pairs == 0 || pairs > net->n_pairs))
@@ -213,6 +220,8 @@ static bool net_restore(struct virtio_dev *vd, GVariant *state, GError **error) 
                 wrong = "needs offloads that the host's interface lacks";
         else if (!wrong && !vnet_filter_restore(&net->filter, filter))
                 wrong = "has a damaged filter";
+        else if (!wrong && !vnet_rss_restore(&net->rss, rss, vnet_has_several(net) ? pairs : 1))
+                wrong = "has a damaged table of queues";
         if (wrong) {
                 g_set_error(error, HV_ERROR, HV_ERROR_STATE, "the state of network device %s %s",
                             vd->id, wrong);
@@ -297,6 +306,10 @@ static void net_free(struct virtio_dev *vd) {
         }
         io_timer_close(&net->announce.timer);
         set_capture(net, NULL);
+        /* Each may use another's queue. */
+        for (unsigned i = 0; i < net->n_pairs; i++)
+                if (net->pairs[i])
+                        vnet_pair_stop(net->pairs[i]);
         for (unsigned i = 0; i < net->n_pairs; i++)
                 vnet_pair_free(net->pairs[i]);
         g_free(net->pairs);
@@ -351,7 +364,9 @@ static uint64_t offered(const struct vnet *net, const struct virtio_net_config *
         if (config->mtu != 0)
                 bits |= BIT(MTU);
         if (config->n_pairs > 1)
-                bits |= BIT(MQ);
+                bits |= BIT(MQ) | (config->rss ? BIT(RSS) : 0);
+        if (config->rss)
+                bits |= BIT(HASH_REPORT);
         if (can & NET_OFFLOAD_CSUM)
                 bits |= BIT(CSUM) | BIT(GUEST_CSUM) | BIT(CTRL_GUEST_OFFLOADS);
         if (config->offload_tso && can & NET_OFFLOAD_TSO4)
@@ -435,7 +450,7 @@ static void init(struct vnet *net, const struct virtio_net_config *config, const
         atomic_init(&net->link, true);
         virtio_dev_init(&net->vd, &net_ops, "virtio-net", config->id, TYPE_NET, mem,
                         2u * config->n_pairs + 1, config->queue_size);
-        net->vd.config_len = sizeof(struct vnet_space);
+        net->vd.config_len = config->rss ? sizeof(struct vnet_space) : VNET_SPACE_PLAIN;
         net->vd.device_features = offered(net, config);
 }
 

@@ -8,14 +8,15 @@
 #include "devices/vhost/net.h"
 #include "devices/virtio/devices.h"
 #include "devices/virtio/net-program.h"
+#include "devices/virtio/net-rss.h"
 #include "devices/virtio/net-wire.h"
 
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Between net.c (the device), net-pair.c (a queue pair's thread), net-rx.c, net-tx.c (its directions), net-kernel.c,
- * net-counters.c and net-ctrl.c. */
+/* Between net.c (the device), net-pair.c (a queue pair's thread), net-rx.c, net-tx.c (its directions), net-steer.c,
+ * net-kernel.c, net-counters.c and net-ctrl.c. */
 
 #define VNET_MAX_PAIRS 511u
 /* The largest frame a segmentation offload makes, with VLAN tag and header. */
@@ -37,6 +38,7 @@ struct vnet_counters {
         atomic_uint_least64_t frames, bytes, drops;
         atomic_uint_least64_t
                         refused; /* from the guest: a wrong source address; to it: not wanted */
+        atomic_uint_least64_t steered; /* of frames: to another pair's queue */
 };
 
 struct vnet_rx {
@@ -55,7 +57,13 @@ struct vnet_rx {
 
         /* A frame that was larger than the buffers there were: its first `placed` bytes are in them, the rest in spill. */
         uint32_t held, placed;
-        uint8_t spill[VNET_FRAME_MAX + 1];
+        uint8_t spill[VNET_FRAME_MAX + sizeof(struct vnet_header_hash) + 1];
+
+        /* Of net-steer.c: the pair whose queue the frame goes to that is held, whole, in spill. The lock is for q, which other pairs'
+         * threads use then, too, and for open: they may. */
+        unsigned target;
+        pthread_mutex_t lock;
+        bool open;
 
         struct vnet_counters n;
 };
@@ -66,9 +74,9 @@ struct vnet_tx {
         bool blocked; /* waits for the port to take frames again */
         bool limited; /* waits for the timer */
         struct io_timer timer;
-        /* With a MAC filter: the start of the frame as it was checked, because the guest can change its own any time; for it
-         * the first iovec is left free. */
-        uint8_t start[VNET_FRAME_MIN];
+        /* The start of the frame as the port is to have it: without the hash's part of the header, and with a MAC filter as it was
+         * checked, because the guest can change its own any time. For it the first iovec is left free. */
+        uint8_t start[VNET_FRAME_MIN + sizeof(struct vnet_header_hash)];
         struct iovec iov[IOV_MAX];
         struct vnet_counters n;
 };
@@ -113,7 +121,9 @@ struct vnet_pair {
         struct io_watch port;
         uint32_t port_events;
         struct vnet_filter filter;
-        capture *capture; /* NULL: none */
+        struct vnet_rss rss;
+        uint64_t touched[VNET_MAX_PAIRS / 64 + 1]; /* pairs in whose queues frames were put */
+        capture *capture;                          /* NULL: none */
         struct vnet_rx rx;
         struct vnet_tx tx;
 };
@@ -148,6 +158,7 @@ struct vnet {
         unsigned active_pairs;
         unsigned offloads;
         struct vnet_filter filter;
+        struct vnet_rss rss;
 
         unsigned n_pairs;
         struct vnet_pair **pairs;
@@ -185,6 +196,23 @@ void vnet_show_mac(struct vnet *net);
 void vnet_port_died(struct vnet *net);
 bool vnet_link_is_up(const struct vnet *net);
 
+/* Frames are hashed, and any pair's thread may use any receive queue. */
+static inline bool vnet_steers(const struct vnet *net) {
+        return virtio_has(&net->vd, VNET_F_RSS) || virtio_has(&net->vd, VNET_F_HASH_REPORT);
+}
+
+/* There are queues of several pairs before the control queue (5.1.2). */
+static inline bool vnet_has_several(const struct vnet *net) {
+        return virtio_has(&net->vd, VNET_F_MQ) || virtio_has(&net->vd, VNET_F_RSS);
+}
+
+/* Of frames between driver and device; those of the port have NET_HEADER_LEN. */
+static inline unsigned vnet_header_len(const struct vnet *net) {
+        return virtio_has(&net->vd, VNET_F_HASH_REPORT)
+                               ? NET_HEADER_LEN + (unsigned) sizeof(struct vnet_header_hash)
+                               : NET_HEADER_LEN;
+}
+
 static inline void vnet_count(atomic_uint_least64_t *counter, uint64_t n) {
         /* One writer: a plain addition that readers see whole. */
         atomic_store_explicit(
@@ -206,6 +234,9 @@ void vnet_pair_stop(struct vnet_pair *pair);
 
 /* The filter of the device is the pair's, too, from now on. From any other thread. */
 void vnet_pair_set_filter(struct vnet_pair *pair);
+
+/* So are its hashing and steering. Likewise. */
+void vnet_pair_set_rss(struct vnet_pair *pair);
 
 /* To the kernel or from it, if things are not as they should be. From any thread. */
 void vnet_pair_switch(struct vnet_pair *pair);
@@ -229,6 +260,15 @@ void vnet_pair_wait(struct vnet_pair *pair, struct io_timer *timer, bool *limite
 void vnet_rx_run(struct vnet_pair *pair);
 void vnet_rx_give_back(struct vnet_pair *pair);
 void vnet_tx_run(struct vnet_pair *pair);
+
+/* How much a frame is shows when it has been read: one may go over the limit, and those behind it wait for that. False: later. Then what
+ * readv(2) has returned is charged. */
+bool vnet_rx_may(struct vnet_pair *pair, uint64_t *ret_now);
+void vnet_rx_charge(struct vnet_pair *pair, uint64_t now, ssize_t read);
+
+/* net-steer.c: in place of the two of net-rx.c if vnet_steers(); open: the queue is served from now on / no more. */
+void vnet_steer_run(struct vnet_pair *pair);
+void vnet_steer_open(struct vnet_pair *pair, bool open);
 
 /* net-kernel.c. init and clear: of a pair that is made or freed; take and release on the pair's thread: 0 or negative errno, and then
  * user space is to go on. */

@@ -3,8 +3,9 @@
 
 /*
  * The virtio network device with receive, transmit and control queue as the input has them, and frames that wait to be received. The
- * first byte is the driver's choice (mergeable buffers, event index, indirect tables, filters), the second how many frames of which size there
- * are, packed rings among the sizes, the rest rings and buffers as they lie in guest memory. Sockets stand for the tap.
+ * first byte is the driver's choice (mergeable buffers, event index, indirect tables, filters; hashes with both filters and several pairs), the
+ * second how many frames of which size there are, packed rings among the sizes, the rest rings and buffers as they lie in guest memory, and behind
+ * those what the frames begin with. Sockets stand for the tap.
  */
 
 #include "fuzz.h"
@@ -56,6 +57,7 @@ static void set_up(void) {
                 .offload_csum = true,
                 .offload_tso = true,
                 .offload_ufo = true,
+                .rss = true,
         };
 
         (void) signal(SIGPIPE, SIG_IGN);
@@ -79,8 +81,19 @@ static void empty(int fd) {
                 ;
 }
 
+static void send_frames(uint8_t frames, const uint8_t *data, size_t size) {
+        static uint8_t frame[4096];
+
+        memset(frame, 0, sizeof(frame));
+        if (size > 2 + FILL)
+                memcpy(frame + NET_HEADER_LEN, data + 2 + FILL,
+                       MIN(size - 2 - FILL, sizeof(frame) - NET_HEADER_LEN));
+        for (unsigned i = 0; i < frames % 8; i++)
+                (void) send(host[i % PAIRS], frame, VNET_FRAME_MIN + (frames >> 3) * 64u,
+                            MSG_DONTWAIT);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        static const uint8_t frame[4096] = { 0 };
         g_autoptr(GError) error = NULL;
         uint8_t choice = size > 0 ? data[0] : 0, frames = size > 1 ? data[1] : 0;
         uint64_t features = 1ull << VNET_F_CTRL_VQ | 1ull << VNET_F_CTRL_GUEST_OFFLOADS;
@@ -99,6 +112,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 features |= 1ull << VNET_F_CTRL_RX | 1ull << VNET_F_CTRL_RX_EXTRA |
                             1ull << VNET_F_CTRL_VLAN | 1ull << VNET_F_CTRL_MAC_ADDR |
                             1ull << VNET_F_GUEST_ANNOUNCE;
+        if ((choice & 68) == 68)
+                features |= 1ull << VNET_F_RSS | 1ull << VNET_F_HASH_REPORT;
         ((struct vnet *) rig.vd)->mac_filter = choice & 128;
         rig.event_idx = choice >> 3 & 1;
         rig_start(&rig, features);
@@ -108,13 +123,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         memset(rig_host(&rig, 0, FILL), 0, FILL);
         if (size > 2)
                 memcpy(rig_host(&rig, 0, FILL), data + 2, MIN(size - 2, FILL));
-        for (unsigned i = 0; i < frames % 8; i++)
-                (void) send(host[0], frame, VNET_FRAME_MIN + (frames >> 3) * 64u, MSG_DONTWAIT);
+        send_frames(frames, data, size);
         rig.vd->ops->resume(rig.vd);
         if (choice >> 5 & 1) {
                 g_assert_true(rig.vd->ops->pause(rig.vd, &error));
                 for (unsigned i = 0; i < rig.vd->n_queues; i++)
                         g_assert_true(rig.vd->queues[i].broken || rig.vd->queues[i].in_flight == 0);
+                /* What the driver has said of its frames by now holds for these. */
+                send_frames(frames, data, size);
                 rig.vd->ops->resume(rig.vd);
         }
         rig_stop(&rig);

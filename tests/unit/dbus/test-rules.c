@@ -98,6 +98,9 @@ static void test_rules(void) {
         refuse(K "net backend=passt,vhost=on", "net[0].vhost: not with backend=passt");
         refuse(K "net vhost=on,packed=on",
                "net[0].vhost: the kernel has no packed rings; needs packed=off");
+        refuse(K "net vhost=on,rss=on",
+               "net[0].vhost: the kernel does not hash frames; needs rss=off");
+        refuse(K "net backend=passt,rss=on", "net[0].rss: not with backend=passt");
         refuse(K "net vhost=on,mac_filter=on",
                "net[0].vhost: the kernel does not check addresses; needs mac_filter=off");
 #define FORWARD(text)                                                                              \

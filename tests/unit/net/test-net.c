@@ -79,6 +79,8 @@ static void test_features(void) {
                 BIT(CTRL_VLAN),
                 BIT(CTRL_RX_EXTRA),
                 BIT(CTRL_MAC_ADDR),
+                BIT(HASH_REPORT),
+                BIT(RSS),
         };
         struct virtio_dev *vd;
 
@@ -119,10 +121,12 @@ static GVariant *state_of(unsigned version, unsigned pairs, unsigned offloads, c
         for (int i = 0; i < 3; i++)
                 bytes[i] = g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, zeros, sizes[i], 1);
         return g_variant_new(
-                        "(uuub(@ay@ayu@ayu@ay@ay))", version, pairs, offloads, TRUE, bytes[0],
-                        bytes[1], f[2], g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, zeros, 0, 1),
-                        f[3], g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, zeros, 0, 1),
-                        bytes[2]);
+                        "(uuub(@ay@ayu@ayu@ay@ay)(buq@aq@ay))", version, pairs, offloads, TRUE,
+                        bytes[0], bytes[1], f[2],
+                        g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, zeros, 0, 1), f[3],
+                        g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, zeros, 0, 1), bytes[2],
+                        FALSE, 0u, 0, g_variant_new_fixed_array(G_VARIANT_TYPE_UINT16, zeros, 0, 2),
+                        g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, zeros, 0, 1));
 }
 
 static void test_save_restore(void) {
@@ -131,15 +135,15 @@ static void test_save_restore(void) {
         const uint64_t features = BIT(CTRL_VQ) | BIT(MQ) | BIT(GUEST_CSUM);
         GVariant *wrong[] = {
                 g_variant_new("(us)", 1, "x"),
-                state_of(1, 1, 0, FILTER_OF(6, 6, 0, 0, 512)),
-                state_of(2, 0, 0, FILTER_OF(6, 6, 0, 0, 512)),
-                state_of(2, 4, 0, FILTER_OF(6, 6, 0, 0, 512)),
-                state_of(2, 1, 0x1000, FILTER_OF(6, 6, 0, 0, 512)),
-                state_of(2, 1, 0, FILTER_OF(5, 6, 0, 0, 512)),
-                state_of(2, 1, 0, FILTER_OF(6, 7, 0, 0, 512)),
-                state_of(2, 1, 0, FILTER_OF(6, 6, 1, 0, 512)),
-                state_of(2, 1, 0, FILTER_OF(6, 6, 0, 65536, 512)),
-                state_of(2, 1, 0, FILTER_OF(6, 6, 0, 0, 511)),
+                state_of(2, 1, 0, FILTER_OF(6, 6, 0, 0, 512)),
+                state_of(3, 0, 0, FILTER_OF(6, 6, 0, 0, 512)),
+                state_of(3, 4, 0, FILTER_OF(6, 6, 0, 0, 512)),
+                state_of(3, 1, 0x1000, FILTER_OF(6, 6, 0, 0, 512)),
+                state_of(3, 1, 0, FILTER_OF(5, 6, 0, 0, 512)),
+                state_of(3, 1, 0, FILTER_OF(6, 7, 0, 0, 512)),
+                state_of(3, 1, 0, FILTER_OF(6, 6, 1, 0, 512)),
+                state_of(3, 1, 0, FILTER_OF(6, 6, 0, 65536, 512)),
+                state_of(3, 1, 0, FILTER_OF(6, 6, 0, 0, 511)),
         };
         struct net_rig n;
 
@@ -160,7 +164,7 @@ static void test_save_restore(void) {
         }
         {
                 g_autoptr(GVariant) zeros =
-                                g_variant_ref_sink(state_of(2, 1, 0, FILTER_OF(6, 6, 0, 0, 512)));
+                                g_variant_ref_sink(state_of(3, 1, 0, FILTER_OF(6, 6, 0, 0, 512)));
 
                 g_assert_true(n.r.vd->ops->restore(n.r.vd, zeros, &error));
         }
