@@ -48,6 +48,10 @@ static void complete_mac(ChvConfig *config, ChvNetConfig *net) {
         net->mac = chv_arena_strdup(config->arena, mac);
 }
 
+bool chv_disk_lock_full(const ChvDiskConfig *disk) {
+        return g_strcmp0(disk->lock_granularity, "full") == 0;
+}
+
 bool chv_net_is_passt(const ChvNetConfig *net) {
         return g_strcmp0(net->backend, "passt") == 0;
 }

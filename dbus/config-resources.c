@@ -60,6 +60,7 @@ static void add_disk(GArray *list, const ChvDiskConfig *disk, size_t index) {
                             .path = disk->path,
                             .readonly = disk->readonly,
                             .direct = disk->direct,
+                            .lock_full = chv_disk_lock_full(disk),
                             .config = disk,
             },
             g_strdup_printf("disks[%" G_GSIZE_FORMAT "].path", index),

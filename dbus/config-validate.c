@@ -114,6 +114,7 @@ static bool check_vhost_disk(const ChvDiskConfig *disk, const char *where, GErro
                 { "in_order", disk->in_order },
                 { "poll", disk->poll > 0 },
                 { "registered_buffers", disk->registered_buffers },
+                { "lock_granularity", disk->lock_granularity },
         };
 
         if (!disk->vhost_socket)

@@ -105,6 +105,7 @@ typedef struct {
         bool in_order;
         uint32_t poll; /* us */
         bool registered_buffers;
+        char *lock_granularity; /* "byte-range" or "full"; NULL: byte-range */
         bool vhost_user;
         char *vhost_socket;
 } ChvDiskConfig;
@@ -190,6 +191,8 @@ char **chv_config_to_options(const ChvConfig *config);
 void chv_config_complete(ChvConfig *config);
 
 /* Whether the frames of a network go to passt. */
+/* lock_granularity=full. */
+bool chv_disk_lock_full(const ChvDiskConfig *disk);
 bool chv_net_is_passt(const ChvNetConfig *net);
 
 /* Whether the kernel is to move the frames, if it can. Of a complete configuration. */
@@ -245,6 +248,7 @@ typedef struct {
         const char *fd_name; /* key in the a{sh} of Boot: "disks/_disk0", "net/_net1/0", "payload/kernel", "serial" …; owned by the list */
         const char *path;    /* or interface name; borrowed from the configuration */
         bool readonly, direct;
+        bool lock_full;     /* a disk: all bytes that there will ever be, not those of now alone */
         const void *config; /* ChvDiskConfig, ChvNetConfig … */
         unsigned index;     /* queue pair of a tap */
 } ChvResource;

@@ -188,6 +188,20 @@ static const char *read_string(const ChvOption *option, GVariant *value, GError 
         return s;
 }
 
+/* The choice that a word means: in JSON the reference writes "ByteRange" for what its options call byte-range. NULL: none. */
+static char *find_choice(const char *choices, const char *word) {
+        g_auto(GStrv) all = g_strsplit(choices, " ", -1);
+
+        for (char **choice = all; *choice; choice++) {
+                g_auto(GStrv) parts = g_strsplit(*choice, "-", -1);
+                g_autofree char *joined = g_strjoinv("", parts);
+
+                if (g_ascii_strcasecmp(*choice, word) == 0 || g_ascii_strcasecmp(joined, word) == 0)
+                        return g_strdup(*choice);
+        }
+        return NULL;
+}
+
 static bool
 set_string(const ChvOption *option,
            void *element,
@@ -200,13 +214,14 @@ set_string(const ChvOption *option,
         if (!s)
                 return false;
         if (option->choices) {
-                lower = g_ascii_strdown(s, -1);
-                s = lower;
-                if (!chv_word_in(option->choices, s)) {
-                        g_autofree char *quoted = chv_quote_text(s);
+                lower = find_choice(option->choices, s);
+                if (!lower) {
+                        g_autofree char *plain = g_ascii_strdown(s, -1);
+                        g_autofree char *quoted = chv_quote_text(plain);
 
                         return chv_invalid(error, "%s is not one of: %s", quoted, option->choices);
                 }
+                s = lower;
         }
         *FIELD(char *, element, option) = chv_arena_strdup(arena, s);
         return true;

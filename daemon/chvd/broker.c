@@ -340,7 +340,7 @@ take_given(ChvdResources *resources,
                 (void) chvd_resource_fail(need, errno, "cannot duplicate", error);
         if (fd < 0 || need->kind != CHV_RESOURCE_DISK)
                 return fd;
-        if (chvd_resource_lock(need->readonly, fd, ret_busy, &fault)) {
+        if (chvd_resource_lock(need, fd, ret_busy, &fault)) {
                 (void) g_array_append_val(resources->locked, given);
                 return fd;
         }

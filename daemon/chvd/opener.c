@@ -146,6 +146,7 @@ fetch(ChvdOpener *opener,
                 .kind = need->kind,
                 .readonly = need->readonly,
                 .direct = need->direct,
+                .lock_full = need->lock_full,
                 .path = (char *) need->path,
         };
 
@@ -174,7 +175,7 @@ static int open_here(const ChvResource *need, bool *ret_busy, GError **error) {
         chv_autofd fd = chvd_resource_open(need, &fault);
 
         if (fd < 0 || (need->kind == CHV_RESOURCE_DISK &&
-                       !chvd_resource_lock(need->readonly, fd, ret_busy, &fault) && !*ret_busy)) {
+                       !chvd_resource_lock(need, fd, ret_busy, &fault) && !*ret_busy)) {
                 (void) chvd_resource_fail(need, fault.errnum, fault.what, error);
                 return -1;
         }

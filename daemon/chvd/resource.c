@@ -11,14 +11,18 @@
  * never reopened. Their file system may be of the sender's making and never answer, so it is not asked.
  *
  * Disks are locked with OFD locks, which belong to the open file: they travel with the descriptor to the worker and
- * end when the last copy is closed, however the worker ends. The lock is on all bytes there are and will be, so it
- * excludes programs that lock the present size or single bytes, and follows an image that grows.
+ * end when the last copy is closed, however the worker ends. The lock is on the bytes that the file has now, as Cloud
+ * Hypervisor has it by default: storage that takes a lock of everything for more than advice leaves others, such as
+ * those who make backups, their way. Or on all there are and will be. Both begin at the first byte, so they exclude one
+ * another, programs that lock single bytes as QEMU does, and both shapes of Cloud Hypervisor; a file that grows needs
+ * no longer lock for that.
  */
 
 #include "daemon/chvd/resource.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <string.h>
@@ -232,13 +236,32 @@ bool chvd_resource_check(const ChvResource *resource, int fd, GError **error) {
         return true;
 }
 
-bool chvd_resource_lock(bool readonly, int fd, bool *ret_busy, ChvdFault *ret_fault) {
+/* QEMU's locks are on single bytes from 100 and from 200 on, whatever the size: they are to be met in an empty file, too. */
+#define LEAST_LOCKED 512
+
+static bool size_of(int fd, uint64_t *ret_size) {
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return false;
+        *ret_size = (uint64_t) st.st_size;
+        return !S_ISBLK(st.st_mode) || ioctl(fd, BLKGETSIZE64, ret_size) == 0;
+}
+
+bool chvd_resource_lock(const ChvResource *disk, int fd, bool *ret_busy, ChvdFault *ret_fault) {
         struct flock lock = {
-                .l_type = readonly ? F_RDLCK : F_WRLCK,
+                .l_type = disk->readonly ? F_RDLCK : F_WRLCK,
                 .l_whence = SEEK_SET,
         };
+        uint64_t size = 0;
 
         *ret_busy = false;
+        if (!disk->lock_full && !size_of(fd, &size)) {
+                *ret_fault = (ChvdFault){ errno, "cannot tell its size" };
+                return false;
+        }
+        /* 0: to the end, wherever that will be. */
+        lock.l_len = disk->lock_full ? 0 : (off_t) MAX(size, LEAST_LOCKED);
         if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
                 return true;
         *ret_busy = errno == EAGAIN || errno == EACCES;

@@ -21,8 +21,9 @@ bool chvd_resource_normalise(const ChvResource *resource, int fd, GError **error
 bool chvd_resource_stat(int fd, struct statx *ret);
 
 /* Keeps everybody else from writing the disk (or, for a writable disk, from using it at all), for as long as the open file behind fd lives.
- * Two descriptors of one open file share the lock. *ret_busy: somebody else has it. */
-bool chvd_resource_lock(bool readonly, int fd, bool *ret_busy, ChvdFault *ret_fault);
+ * Two descriptors of one open file share the lock. Its shape is the disk's lock_full. *ret_busy: somebody else has it. Any thread; may block as
+ * long as the file system does. */
+bool chvd_resource_lock(const ChvResource *disk, int fd, bool *ret_busy, ChvdFault *ret_fault);
 void chvd_resource_unlock(int fd);
 
 /* Sets CHV_ERROR_RESOURCE "option: 'path': what: why"; errnum 0: no why. Always false. */

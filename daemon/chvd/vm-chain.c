@@ -126,6 +126,7 @@ open_next(Chain *chain, const char *role, const char *name, unsigned parent, GEr
                 .path = chain->path,
                 .readonly = backing || parent > 0 || disk->readonly,
                 .direct = disk->direct,
+                .lock_full = chv_disk_lock_full(disk),
                 .fd_name = chain->fd_name,
                 .config = disk,
         };

@@ -318,6 +318,71 @@ static void test_locks(void) {
         second = vm_run(service, "second", NULL, rw);
 }
 
+#define FAR (1ull << 40)
+
+static void lock_byte(int fd, short type, off_t byte) {
+        struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+        g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
+}
+
+/* Of lock_granularity: locks of bytes that there are exclude both shapes, and those of bytes beyond the full one alone; what is locked is what the
+ * shape says, and the shapes exclude one another. A file of ten bytes is locked where QEMU looks. */
+static void test_lock_shapes(void) {
+        static const struct {
+                const char *more;
+                bool full;
+                off_t length;
+                unsigned size;
+        } cases[] = {
+                { "", false, 512, 10 },
+                { ", 'lock_granularity': <'byte-range'>", false, 1 << 20, 1 << 20 },
+                { ", 'lock_granularity': <'ByteRange'>", false, 1 << 20, 1 << 20 },
+                { ", 'lock_granularity': <'full'>", true, 0, 1 << 20 },
+                { ", 'lock_granularity': <'full'>", true, 0, 10 },
+        };
+        g_autoptr(Service) service = service_start(NULL);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autofree char *name = g_strdup_printf("disk%zu", i);
+                g_autofree char *disk = make_file(service, name), *far = NULL, *on = NULL;
+                g_autofree char *more = g_strdup_printf(
+                                "'disks': <[{'path': <'%s'>%s}]>", disk, cases[i].more);
+                g_autofree char *other = g_strdup_printf(
+                                "'disks': <[{'path': <'%s'>, 'lock_granularity': <'%s'>}]>", disk,
+                                cases[i].full ? "byte-range" : "full");
+                int fd = open(disk, O_RDWR | O_CLOEXEC);
+                struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+                g_assert_cmpint(ftruncate(fd, cases[i].size), ==, 0);
+                for (int qemu = 100; qemu <= 201; qemu += 101) {
+                        g_autofree char *taken = g_strdup_printf("taken%zu-%d", i, qemu);
+
+                        lock_byte(fd, F_RDLCK, qemu);
+                        start_fails(service, taken, more, "in use by another program");
+                        lock_byte(fd, F_UNLCK, qemu);
+                }
+                lock_byte(fd, F_WRLCK, FAR);
+                far = g_strdup_printf("far%zu", i);
+                if (cases[i].full)
+                        start_fails(service, far, more, "in use by another program");
+                else {
+                        g_autofree char *vm = vm_run(service, far, NULL, more);
+                        g_autoptr(GVariant) off = vm_call(service, vm, "PowerOff", NULL);
+                }
+                lock_byte(fd, F_UNLCK, FAR);
+                name[0] = 'v';
+                on = vm_run(service, name, NULL, more);
+                g_assert_cmpint(fcntl(fd, F_OFD_GETLK, &lock), ==, 0);
+                g_assert_cmpint(lock.l_type, ==, F_WRLCK);
+                g_assert_cmpint(lock.l_start, ==, 0);
+                g_assert_cmpint(lock.l_len, ==, cases[i].length);
+                name[0] = 'o';
+                start_fails(service, name, other, "in use by VM");
+                (void) close(fd);
+        }
+}
+
 static void test_given_lock_ends(void) {
         g_autoptr(Service) service = service_start(NULL);
         g_autoptr(GUnixFDList) list = g_unix_fd_list_new();
@@ -533,6 +598,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/resources/chain-hostile", test_chain_hostile);
         g_test_add_func("/resources/chain-given", test_chain_given);
         g_test_add_func("/resources/no-kvm", test_no_kvm);
+        g_test_add_func("/resources/lock-shapes", test_lock_shapes);
         g_test_add_func("/resources/locks", test_locks);
         g_test_add_func("/resources/console-file", test_console_file);
         g_test_add_func("/resources/console-socket", test_console_socket);

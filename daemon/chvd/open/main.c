@@ -24,12 +24,13 @@ static int open_file(const ChvdOpenRequest *request, ChvdOpenReply *reply, ChvdF
                 .path = request->path,
                 .readonly = request->readonly,
                 .direct = request->direct,
+                .lock_full = request->lock_full,
         };
         int fd = chvd_resource_open(&resource, fault);
 
         reply->ok = fd >= 0;
         if (fd >= 0 && request->kind == CHV_RESOURCE_DISK)
-                reply->ok = chvd_resource_lock(request->readonly, fd, &reply->busy, fault);
+                reply->ok = chvd_resource_lock(&resource, fd, &reply->busy, fault);
         return fd;
 }
 

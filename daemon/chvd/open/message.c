@@ -20,7 +20,7 @@
 
 #define MAX_PACKET 8192
 #define MAX_TEXT 120
-#define REQUEST "(yybbstt)"
+#define REQUEST "(yybbbstt)"
 #define REPLY "(bisbtt)"
 
 typedef union {
@@ -115,26 +115,28 @@ bool chvd_open_request_send(int socket, const ChvdOpenRequest *request) {
         return send_packet(
                         socket,
                         g_variant_new(REQUEST, (guint8) request->verb, (guint8) request->kind,
-                                      request->readonly, request->direct, request->path ?: "",
-                                      request->file.device, request->file.inode),
+                                      request->readonly, request->direct, request->lock_full,
+                                      request->path ?: "", request->file.device,
+                                      request->file.inode),
                         -1);
 }
 
 bool chvd_open_request_receive(int socket, ChvdOpenRequest *ret_request) {
         chv_autofd fd = -1;
         g_autoptr(GVariant) packet = receive_packet(socket, REQUEST, &fd);
-        gboolean readonly, direct;
+        gboolean readonly, direct, lock_full;
         guint8 verb, kind;
 
         *ret_request = (ChvdOpenRequest){ 0 };
         if (!packet)
                 return false;
-        g_variant_get(packet, REQUEST, &verb, &kind, &readonly, &direct, &ret_request->path,
-                      &ret_request->file.device, &ret_request->file.inode);
+        g_variant_get(packet, REQUEST, &verb, &kind, &readonly, &direct, &lock_full,
+                      &ret_request->path, &ret_request->file.device, &ret_request->file.inode);
         ret_request->verb = verb;
         ret_request->kind = kind;
         ret_request->readonly = readonly;
         ret_request->direct = direct;
+        ret_request->lock_full = lock_full;
         return true;
 }
 

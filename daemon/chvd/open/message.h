@@ -22,7 +22,7 @@ typedef enum {
 typedef struct {
         ChvdOpenVerb verb;
         ChvResourceKind kind;
-        bool readonly, direct;
+        bool readonly, direct, lock_full;
         char *path;
         ChvdSocketFile file; /* to remove */
 } ChvdOpenRequest;

@@ -240,6 +240,7 @@ static void test_requests(void) {
                 .verb = CHVD_OPEN_REMOVE,
                 .kind = CHV_RESOURCE_SOCKET,
                 .readonly = true,
+                .lock_full = true,
                 .path = path,
                 .file = { 1, G_MAXUINT64 },
         };
@@ -251,7 +252,7 @@ static void test_requests(void) {
         g_assert_true(chvd_open_request_receive(theirs, &got));
         g_assert_cmpint(got.verb, ==, sent.verb);
         g_assert_cmpint(got.kind, ==, sent.kind);
-        g_assert_true(got.readonly && !got.direct);
+        g_assert_true(got.readonly && !got.direct && got.lock_full);
         g_assert_cmpstr(got.path, ==, path);
         g_assert_cmpuint(got.file.inode, ==, G_MAXUINT64);
         (void) close(ours);

@@ -94,6 +94,8 @@ static void test_options(void) {
                   "--disk serial: is 21 bytes long; at most 20 are allowed" },
                 { "disk", "path=/d,image_type=iso",
                   "--disk image_type: 'iso' is not one of: auto raw qcow2 vhd vhdx vmdk" },
+                { "disk", "path=/d,lock_granularity=whole",
+                  "--disk lock_granularity: 'whole' is not one of: byte-range full" },
                 { "disk", "path=/d,iommu=on", "--disk 'iommu' is not supported yet" },
                 { "disk", "path=/d,ops_size=x", "--disk ops_size: 'x' is not a whole number" },
                 { "net", "bw_size=2Q",
@@ -217,8 +219,8 @@ static void test_reference_json_at_rest(void) {
                         "{\"cpus\":{\"boot_vcpus\":1,\"max_vcpus\":1,\"topology\":null,"
                         "\"features\":{\"amx\":false},\"affinity\":null},"
                         "\"disks\":[{\"path\":\"/d\",\"iommu\":false,\"vhost_user\":false,"
-                        "\"vhost_socket\":null,\"rate_limiter_config\":null,\"image_type\":\"Raw\"}"
-                        "],"
+                        "\"vhost_socket\":null,\"rate_limiter_config\":null,\"image_type\":\"Raw\","
+                        "\"lock_granularity\":\"ByteRange\"}],"
                         "\"net\":null,\"fs\":null,\"balloon\":null,\"pvpanic\":false,\"watchdog\":"
                         "false,"
                         "\"serial\":{\"file\":null,\"mode\":\"Tty\",\"iommu\":false,\"socket\":"
@@ -229,6 +231,7 @@ static void test_reference_json_at_rest(void) {
         g_assert_no_error(error);
         g_assert_cmpuint(config->n_disks, ==, 1);
         g_assert_cmpstr(config->disks[0].image_type, ==, "raw");
+        g_assert_cmpstr(config->disks[0].lock_granularity, ==, "byte-range");
         g_assert_cmpint(config->serial.mode, ==, CHV_CONSOLE_TTY);
         g_assert_cmpuint(config->debug_console.iobase, ==, 0xe9);
 }

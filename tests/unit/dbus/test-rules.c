@@ -136,6 +136,8 @@ static void test_rules(void) {
         refuse(K "memory mergeable=on disk path=/d,registered_buffers=on",
                "disks[0].registered_buffers: not with memory.mergeable, as pinned pages cannot be "
                "merged");
+        refuse(K "memory shared=on disk vhost_user=on,socket=/s,lock_granularity=full",
+               "disks[0].lock_granularity: not with vhost_user");
         refuse(K "disk path=/d,socket=/s", "disks[0].vhost_socket: needs vhost_user=on");
         refuse(K "cpus boot=2 net num_queues=3",
                "net[0].num_queues: 3 is odd; queues come in pairs");
