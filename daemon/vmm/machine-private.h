@@ -60,6 +60,7 @@ struct Machine {
         GArray *devices;         /* of MachineDevice, in order of creation */
         GPtrArray *back_ends;    /* of MachineBackEnd */
         struct device *ioapic, *ged;
+        GPtrArray *resizes; /* machine-resize.c: changes of size under way */
         vcpus *vcpus;
 
         bool paused;
@@ -104,6 +105,9 @@ bool machine_add_vhost_disk(Machine *machine, size_t index, GError **error);
 /* A port for the network; -1: error. Then its device, NULL if there is none. */
 int machine_open_stream(Machine *machine, const ChvNetConfig *net, GError **error);
 void machine_join_stream(Machine *machine, const char *id, struct virtio_dev *vd);
+
+/* machine-resize.c: before anything that a disk needs goes. */
+void machine_end_resizes(Machine *machine);
 
 /* machine-net.c */
 bool machine_add_net(Machine *machine, size_t index, GError **error);

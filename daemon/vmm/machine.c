@@ -203,6 +203,7 @@ static Machine *machine_build(const MachineParts *parts, GError **error) {
         machine->paused = true;
         machine->resources = chv_config_resources(parts->config);
         machine->back_ends = machine_back_ends_new();
+        machine->resizes = g_ptr_array_new();
         machine->devices = g_array_new(
                         /* zero_terminated= */ false, /* clear= */ true, sizeof(MachineDevice));
         if (!add_hypervisor(machine, error))
@@ -235,6 +236,7 @@ static void detach_console(Console *console) {
 void machine_free(Machine *machine) {
         if (!machine)
                 return;
+        machine_end_resizes(machine);
         vcpus_free(machine->vcpus); /* from here on no handler runs */
         detach_console(machine->parts.serial);
         detach_console(machine->parts.console);
@@ -245,6 +247,7 @@ void machine_free(Machine *machine) {
         g_array_unref(machine->devices);
         g_free(machine->groups);
         g_ptr_array_unref(machine->back_ends);
+        g_ptr_array_unref(machine->resizes);
         for (size_t i = machine->n_segments; i > 0; i--)
                 pci_segment_free(machine->segments[i - 1]);
         g_free(machine->segments);

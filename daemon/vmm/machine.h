@@ -49,9 +49,19 @@ bool machine_set_limits(Machine *machine, const char *id, const ChvConfig *confi
 bool machine_set_group_limits(
                 Machine *machine, const char *id, const ChvConfig *config, GError **error);
 
-/* As virtio_dev_ops.resize, and an event. */
+/* How a change of size has ended: error is NULL, or why it has not come about. On the main thread. */
+typedef void MachineResized(void *opaque, uint64_t size, const GError *error);
+
+/* As virtio_dev_ops.resize, on a thread of its own, and an event. done is called once if this is true: by the main loop, or while the machine is freed,
+ * which ends the change. CHV_ERROR_BUSY while another change of the disk goes on. */
 bool machine_resize_disk(
-                Machine *machine, const char *id, uint64_t *size, bool shrink, GError **error);
+                Machine *machine,
+                const char *id,
+                uint64_t size,
+                bool shrink,
+                MachineResized *done,
+                void *opaque,
+                GError **error);
 
 /* a{st}: bytes of each disk, by id. Floating. */
 GVariant *machine_disk_sizes(Machine *machine);

@@ -536,6 +536,15 @@ on_update_group(ChvVmm *skeleton,
         return true;
 }
 
+static void on_disk_resized(void *opaque, uint64_t size, const GError *error) {
+        GDBusMethodInvocation *invocation = opaque;
+
+        if (error)
+                g_dbus_method_invocation_return_gerror(invocation, error);
+        else
+                chv_vmm_complete_resize_disk(/* object= */ NULL, invocation, size);
+}
+
 static gboolean
 on_resize_disk(ChvVmm *skeleton,
                GDBusMethodInvocation *invocation,
@@ -549,9 +558,9 @@ on_resize_disk(ChvVmm *skeleton,
         if (!has_machine(service, invocation))
                 return true;
         (void) g_variant_lookup(options, "shrink", "b", &shrink);
-        if (machine_resize_disk(service->machine, id, &size, shrink, &error))
-                chv_vmm_complete_resize_disk(skeleton, invocation, size);
-        else
+        if (!machine_resize_disk(
+                            service->machine, id, size, shrink, on_disk_resized, invocation,
+                            &error))
                 g_dbus_method_invocation_return_gerror(invocation, error);
         return true;
 }

@@ -39,10 +39,11 @@ bool disk_image_plan(struct disk_image *img, uint64_t *size, GError **error) {
         return false;
 }
 
-bool disk_image_resize(struct disk_image *img, uint64_t size, GError **error) {
+bool disk_image_resize(
+                struct disk_image *img, uint64_t size, const atomic_bool *stop, GError **error) {
         assert(img && img->ops->resize);
 
-        return img->ops->resize(img, size, error);
+        return img->ops->resize(img, size, stop, error);
 }
 
 uint64_t disk_image_whole_blocks(const struct disk_image *img, uint64_t size) {
@@ -73,4 +74,10 @@ void disk_image_start(struct disk_image *img, struct engine *e, struct block_req
                 engine_answer(e, req, r);
         else
                 img->ops->start(img, e, req);
+}
+
+bool disk_image_resize_stopped(GError **error) {
+        g_set_error(error, HV_ERROR, HV_ERROR_FAILED,
+                    "the machine ended before the disk had another size");
+        return false;
 }

@@ -24,7 +24,7 @@ struct disk_image_topology {
 struct disk_image {
         const struct disk_image_ops *ops;
         atomic_uint_least64_t
-                        size; /* bytes, multiple of topology.logical_block; changed by its owner's main thread */
+                        size; /* bytes, multiple of topology.logical_block; changed by its owner, one thread at a time */
         bool readonly;
         bool direct;
         bool preallocated; /* a raw file has all of its space, and gets all of what is added */
@@ -41,11 +41,14 @@ struct disk_image_ops {
         void (*start)(struct disk_image *img, struct engine *e, struct block_req *req);
         void (*free)(struct disk_image *img);
 
-        /* Both on the main thread, while other threads start requests; NULL: its size stays as it is. plan: what *size would come to, which is
+        /* Both on one thread at a time, while others start requests; NULL: its size stays as it is. plan: what *size would come to, which is
          * rounded up to whole blocks; 0 stands for what the file or device has by now. resize: makes the file so, whole or not at all. It does
          * not change img->size. */
         bool (*plan)(struct disk_image *img, uint64_t *size, GError **error);
-        bool (*resize)(struct disk_image *img, uint64_t size, GError **error);
+        bool (*resize)(struct disk_image *img,
+                       uint64_t size,
+                       const atomic_bool *stop,
+                       GError **error);
 };
 
 /* A regular file or block device whose bytes are the disk's. Takes fd over, also on failure. A writable image needs O_RDWR;
@@ -64,9 +67,14 @@ void disk_image_start(struct disk_image *img, struct engine *e, struct block_req
 
 /* A change of the size is planned, and the file made so, as the ops say. Between the two the owner of a disk that is to shrink sets img->size, and
  * sees to it that nothing is in flight beyond; one that grows gets its img->size afterwards. HV_ERROR_UNSUPPORTED when it cannot
- * be changed. */
+ * be changed. It may take long. stop (NULL: nobody will) is looked at now and then: once it is set a disk that grows gets no larger (HV_ERROR_FAILED), and one that
+ * shrinks, which cannot be undone, gets its size all the same. */
 bool disk_image_plan(struct disk_image *img, uint64_t *size, GError **error);
-bool disk_image_resize(struct disk_image *img, uint64_t size, GError **error);
+bool disk_image_resize(
+                struct disk_image *img, uint64_t size, const atomic_bool *stop, GError **error);
+
+/* For implementations: the error of a change that stop has ended. Always false. */
+bool disk_image_resize_stopped(GError **error);
 
 /* For implementations: size, rounded up to whole blocks; 0: too large. */
 uint64_t disk_image_whole_blocks(const struct disk_image *img, uint64_t size);

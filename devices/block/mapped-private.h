@@ -68,6 +68,6 @@ bool mapped_slow_start(
 void mapped_slow_stop(struct mapped *m);
 
 /* As disk_image_ops.resize. */
-bool mapped_slow_resize(struct mapped *m, uint64_t size, GError **error);
+bool mapped_slow_resize(struct mapped *m, uint64_t size, const atomic_bool *stop, GError **error);
 
 void mapped_wake(struct mapped *m);

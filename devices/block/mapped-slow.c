@@ -8,8 +8,8 @@
  * from the cache, what it touched is put there, and slow_flush says whether a plain sync still is a flush; so whoever begins
  * when he has seen the answer finds things as they are.
  *
- * A change of the disk's size is one more thing that this thread does; before it shrinks nothing is under way to what is cut off
- * (disk-image.h).
+ * A change of the disk's size is one more thing that this thread does, a slice at a time, so that requests and a pause wait for one
+ * slice at most; before it shrinks nothing is under way to what is cut off (disk-image.h).
  *
  * What the image gives up is held until no request of the fast path can be under way there: a grace period. It begins when there is
  * nothing else to do, or now and then, and needs each epoch's count at 0 once. If more is given up meanwhile it has to
@@ -32,6 +32,7 @@
 #define FILL_AHEAD 64u /* units */
 #define GRACE_EVERY 256u
 #define GRACE_RESTARTS 4u
+#define RESIZE_SLICE_US 5000
 
 void mapped_wake(struct mapped *m) {
         uint64_t one = 1;
@@ -285,7 +286,8 @@ static void on_wake(struct io_watch *w, uint32_t events) {
 
 struct resize {
         struct mapped *m;
-        uint64_t size, host_size;
+        struct image_resize change;
+        uint64_t old, host_size;
         GError **error;
 };
 
@@ -297,27 +299,38 @@ static void forget_end(struct mapped *m, uint64_t old, uint64_t new) {
         extent_cache_drop(&m->cache, from, end - from);
 }
 
-static int resize_here(void *opaque) {
-        struct resize *resize = opaque;
+static int begin_resize(struct resize *resize) {
         struct mapped *m = resize->m;
-        uint64_t old = m->img->size;
         int r = flush(m);
 
+        resize->old = m->img->size;
         if (r < 0) {
                 (void) hv_error_errno(resize->error, -r, "flushing the disk's image");
                 return r;
         }
         if (resize->host_size > 0)
                 m->img->file->size = resize->host_size;
-        if (resize->size != old && !m->img->format->resize(m->img, resize->size, resize->error)) {
-                r = -EIO;
-                /* It has come so far that it is done, but for space that could not be given back. */
-                if (m->img->size == resize->size) {
-                        g_clear_error(resize->error);
-                        r = 0;
-                }
+        return 0;
+}
+
+/* As much of it as others may wait for. */
+static int resize_here(void *opaque) {
+        struct resize *resize = opaque;
+        struct mapped *m = resize->m;
+        gint64 until = g_get_monotonic_time() + RESIZE_SLICE_US;
+        int r = resize->change.begun ? 0 : begin_resize(resize);
+
+        while (r == 0 && !resize->change.done &&
+               (!resize->change.begun || g_get_monotonic_time() < until))
+                if (!m->img->format->resize_step(m->img, &resize->change, resize->error))
+                        r = -EIO;
+        /* It has come so far that it is done, but for space that could not be given back. */
+        if (r < 0 && resize->change.begun && m->img->size == resize->change.size) {
+                g_clear_error(resize->error);
+                resize->change.done = true;
+                r = 0;
         }
-        forget_end(m, old, resize->size);
+        forget_end(m, resize->old, resize->change.size);
         m->given_up = true;
         tell_flush(m);
         /* For what was given up, when whoever may be under way there has gone. */
@@ -325,14 +338,23 @@ static int resize_here(void *opaque) {
         return r;
 }
 
-bool mapped_slow_resize(struct mapped *m, uint64_t size, GError **error) {
-        struct resize resize = { m, size, 0, error };
+bool mapped_slow_resize(struct mapped *m, uint64_t size, const atomic_bool *stop, GError **error) {
+        struct resize resize = { .m = m, .change.size = size, .error = error };
 
         /* A device that holds an image may have been given more room, which is of use whether the disk grows or not. */
         if (m->img->file->block_device && m->img->file->fd >= 0 &&
             ioctl(m->img->file->fd, BLKGETSIZE64, &resize.host_size) < 0)
                 return hv_error_errno(error, errno, "asking for the size of a block device");
-        return iothread_call(m->thread, resize_here, &resize) >= 0;
+        while (!resize.change.done) {
+                /* One that shrinks is as good as done from its first step on. */
+                if (stop && atomic_load(stop) && !resize.change.shrinks)
+                        return disk_image_resize_stopped(error);
+                if (stop && atomic_load(stop))
+                        return true;
+                if (iothread_call(m->thread, resize_here, &resize) < 0)
+                        return false;
+        }
+        return true;
 }
 
 static int watch_here(void *opaque) {

@@ -189,8 +189,9 @@ static bool mapped_plan(struct disk_image *d, uint64_t *size, GError **error) {
         return true;
 }
 
-static bool mapped_resize(struct disk_image *d, uint64_t size, GError **error) {
-        return d->readonly || mapped_slow_resize((struct mapped *) d, size, error);
+static bool
+mapped_resize(struct disk_image *d, uint64_t size, const atomic_bool *stop, GError **error) {
+        return d->readonly || mapped_slow_resize((struct mapped *) d, size, stop, error);
 }
 
 static const struct disk_image_ops mapped_ops = {

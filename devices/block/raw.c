@@ -228,27 +228,48 @@ static bool raw_plan(struct disk_image *img, uint64_t *size, GError **error) {
         return true;
 }
 
-static int set_file_size(const struct raw *raw, uint64_t old, uint64_t size) {
+/* So much space at a time: a file system may have to write all of it. */
+#define SPACE_STEP (256ull << 20)
+
+static int add_space(int fd, uint64_t from, uint64_t end, const atomic_bool *stop) {
+        while (from < end) {
+                uint64_t len = MIN(end - from, SPACE_STEP);
+
+                if (stop && atomic_load(stop))
+                        return -ECANCELED;
+                if (fallocate(fd, 0, (off_t) from, (off_t) len) == 0)
+                        from += len;
+                else if (errno != EINTR)
+                        return -errno;
+        }
+        return 0;
+}
+
+static int cut_or_extend(int fd, uint64_t size) {
         int r;
 
         do
-                r = raw->img.preallocated && size > old
-                                    ? fallocate(raw->fd, 0, (off_t) old, (off_t) (size - old))
-                                    : ftruncate(raw->fd, (off_t) size);
+                r = ftruncate(fd, (off_t) size);
         while (r < 0 && errno == EINTR);
+        return r < 0 ? -errno : 0;
+}
+
+static int
+set_file_size(const struct raw *raw, uint64_t old, uint64_t size, const atomic_bool *stop) {
+        int r = raw->img.preallocated && size > old ? add_space(raw->fd, old, size, stop)
+                                                    : cut_or_extend(raw->fd, size);
+
         /* What was cut off is gone, be it for good or only until the host loses power. */
-        if (r == 0 && size > old)
-                r = fdatasync(raw->fd);
-        if (r == 0)
-                return 0;
-        r = -errno;
+        if (r == 0 && size > old && fdatasync(raw->fd) < 0)
+                r = -errno;
         /* What was added holds nothing. */
-        if (size > old)
+        if (r < 0 && size > old)
                 (void) !ftruncate(raw->fd, (off_t) old);
         return r;
 }
 
-static bool raw_resize(struct disk_image *img, uint64_t size, GError **error) {
+static bool
+raw_resize(struct disk_image *img, uint64_t size, const atomic_bool *stop, GError **error) {
         struct raw *raw = (struct raw *) img;
         uint64_t now, end;
         struct stat st;
@@ -264,9 +285,11 @@ static bool raw_resize(struct disk_image *img, uint64_t size, GError **error) {
                 return false;
         }
         if (end != now)
-                r = set_file_size(raw, now, size);
+                r = set_file_size(raw, now, size, stop);
         if (r < 0 && raw->guarded)
                 (void) disk_guard_resize(&raw->guard, now);
+        if (r == -ECANCELED)
+                return disk_image_resize_stopped(error);
         return r == 0 || hv_error_errno(error, -r, "changing the size of the disk's file");
 }
 

@@ -26,24 +26,29 @@ static bool drain_all(struct vblk *blk, GError **error) {
         return true;
 }
 
-static bool cut(struct vblk *blk, uint64_t size, GError **error) {
+static bool cut(struct vblk *blk, uint64_t size, const atomic_bool *stop, GError **error) {
         struct disk_image *img = blk->image;
         uint64_t old = atomic_exchange(&img->size, size);
 
-        if (drain_all(blk, error) && disk_image_resize(img, size, error))
+        if (drain_all(blk, error) && disk_image_resize(img, size, stop, error))
                 return true;
         atomic_store(&img->size, old);
         return false;
 }
 
-static bool grow(struct vblk *blk, uint64_t size, GError **error) {
-        if (!disk_image_resize(blk->image, size, error))
+static bool grow(struct vblk *blk, uint64_t size, const atomic_bool *stop, GError **error) {
+        if (!disk_image_resize(blk->image, size, stop, error))
                 return false;
         atomic_store(&blk->image->size, size);
         return true;
 }
 
-bool vblk_resize(struct vblk *blk, uint64_t *size, bool shrink, GError **error) {
+bool vblk_resize(
+                struct vblk *blk,
+                uint64_t *size,
+                bool shrink,
+                const atomic_bool *stop,
+                GError **error) {
         uint64_t old = blk->image->size;
 
         assert(size);
@@ -57,7 +62,7 @@ bool vblk_resize(struct vblk *blk, uint64_t *size, bool shrink, GError **error) 
                             old - *size);
                 return false;
         }
-        if (!(*size < old ? cut : grow)(blk, *size, error))
+        if (!(*size < old ? cut : grow)(blk, *size, stop, error))
                 return false;
         if (*size != old && blk->vd.transport)
                 blk->vd.transport->config_changed(&blk->vd);

@@ -247,8 +247,13 @@ static int blk_set_throttle(struct virtio_dev *vd, const struct throttle_config 
         return vblk_set_throttle(to_vblk(vd), config);
 }
 
-static bool blk_resize(struct virtio_dev *vd, uint64_t *size, bool shrink, GError **error) {
-        return vblk_resize(to_vblk(vd), size, shrink, error);
+static bool
+blk_resize(struct virtio_dev *vd,
+           uint64_t *size,
+           bool shrink,
+           const atomic_bool *stop,
+           GError **error) {
+        return vblk_resize(to_vblk(vd), size, shrink, stop, error);
 }
 
 static const struct virtio_dev_ops blk_ops = {

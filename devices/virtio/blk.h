@@ -124,7 +124,12 @@ int vblk_queue_start_timer(struct vblk_queue *bq);
 void vblk_queue_stop_timer(struct vblk_queue *bq);
 
 /* As virtio_dev_ops.resize. */
-bool vblk_resize(struct vblk *blk, uint64_t *size, bool shrink, GError **error);
+bool vblk_resize(
+                struct vblk *blk,
+                uint64_t *size,
+                bool shrink,
+                const atomic_bool *stop,
+                GError **error);
 
 /* As virtio_dev_ops.set_throttle. */
 int vblk_set_throttle(struct vblk *blk, const struct throttle_config *config);

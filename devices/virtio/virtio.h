@@ -58,8 +58,13 @@ struct virtio_dev_ops {
         int (*set_throttle)(struct virtio_dev *vd, const struct throttle_config *config);
 
         /* Of disks: gives it a size of *size bytes, 0: what its file has by now, and says what has come of it. shrink: may cut off its end.
-         * Tells the driver. Main thread. */
-        bool (*resize)(struct virtio_dev *vd, uint64_t *size, bool shrink, GError **error);
+         * Tells the driver. It may take long, on a thread of its own, one change of a disk at a time; whatever else is done with the device goes on, but it is not
+         * freed. stop: as of disk_image_resize(). */
+        bool (*resize)(struct virtio_dev *vd,
+                       uint64_t *size,
+                       bool shrink,
+                       const atomic_bool *stop,
+                       GError **error);
 
         void (*counters)(
                         struct virtio_dev *vd,

@@ -113,6 +113,8 @@ static const SandboxRule calls[] = {
         RARE(pwritev, IN_IO),                            /* devices/block/image/file.c */
         RARE(ftruncate, IN_IO),                          /* devices/block/image/file.c; main: hypervisor/backing.c, devices/block/raw.c: another size */
         RARE(lseek, IN_IO),                              /* devices/block/image/raw.c: holes; the size of an image */
+        RARE(newfstatat, IN_IO),                         /* libc: fstat(); devices/block/raw.c: another size */
+        RARE(fstat, IN_IO),                              /* likewise in newer versions */
         RARE(fsync, IN_IO),                              /* an image format's tables */
         RARE(readv, IN_IO),                              /* devices/virtio/net-rx.c: a tap */
         RARE(writev, IN_IO),                             /* devices/virtio/net-tx.c */
@@ -143,7 +145,7 @@ static const SandboxRule calls[] = {
         RARE_WITH(ioctl, IN_MAIN, 1, TUNGETIFF),         /* devices/net/tap.c: these are of a new device */
         RARE_WITH(ioctl, IN_MAIN, 1, TUNGETFILTER),
         RARE_WITH(ioctl, IN_MAIN, 1, TUNSETVNETHDRSZ),
-        RARE_WITH(ioctl, IN_MAIN, 1, BLKGETSIZE64),      /* devices/block/raw.c: these are of a block device; mapped-slow.c: likewise */
+        RARE_WITH(ioctl, IN_IO,   1, BLKGETSIZE64),      /* devices/block/raw.c: these are of a block device; another size, likewise in mapped-slow.c */
         RARE_WITH(ioctl, IN_IO, 1, BLKSECDISCARD),       /* devices/block/raw.c: secure erase; main: whether the device can */
         RARE_WITH(ioctl, IN_MAIN, 1, BLKROGET),
         RARE_WITH(ioctl, IN_MAIN, 1, BLKSSZGET),

@@ -86,6 +86,13 @@ struct image_snapshot {
         uint64_t vm_clock_ns;
 };
 
+/* Another size in steps. */
+struct image_resize {
+        uint64_t size; /* wanted */
+        bool begun, shrinks, done;
+        uint64_t at; /* the format's: so far it has come */
+};
+
 struct image_format {
         const char *name;
         const char *description;
@@ -139,6 +146,11 @@ struct image_format {
 
         /* Zeros are added, or the end is cut off. */
         bool (*resize)(struct image *img, uint64_t size, GError **error);
+
+        /* The same in steps of bounded length, until change->done. In between the image can be used: up to the size that it had while it grows, up to the new
+         * one while it shrinks, which is what img->size says. Whoever takes no further step leaves a good image of that size behind. False: so
+         * does an error. NULL: it cannot. */
+        bool (*resize_step)(struct image *img, struct image_resize *change, GError **error);
 
         bool (*check)(struct image *img, struct image_check *check, GError **error);
 

@@ -204,7 +204,6 @@ int qcow2_discard(struct image *img, uint64_t offset, uint64_t len) {
         return change_range(img, offset, len, DISCARD);
 }
 
-int qcow2_cut(struct qcow2 *q, uint64_t offset) {
-        return change(q, offset, (uint64_t) q->header.l1_size << (q->cluster_bits + q->l2_bits),
-                      CUT);
+int qcow2_cut(struct qcow2 *q, uint64_t offset, uint64_t end) {
+        return change(q, offset, end, CUT);
 }

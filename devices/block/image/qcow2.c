@@ -266,6 +266,7 @@ const struct image_format image_qcow2 = {
         .flush = qcow2_flush,
         .release_held = qcow2_release_held,
         .resize = qcow2_resize,
+        .resize_step = qcow2_resize_step,
         .check = qcow2_check,
         .describe = describe,
         .snapshots = qcow2_snapshots,

@@ -310,8 +310,8 @@ void qcow2_entry_drop(struct qcow2 *q, struct qcow2_entry e, uint64_t guest);
 int qcow2_allocate(struct image *img, uint64_t offset, uint64_t len, struct image_extent *ret);
 int qcow2_zero(struct image *img, uint64_t offset, uint64_t len, bool unmap);
 int qcow2_discard(struct image *img, uint64_t offset, uint64_t len);
-/* From offset to the end of what L1 can describe: nothing is there any more. */
-int qcow2_cut(struct qcow2 *q, uint64_t offset);
+/* Beyond the image's end, whole clusters: nothing is there any more. */
+int qcow2_cut(struct qcow2 *q, uint64_t offset, uint64_t end);
 /* The range may be read from the backing image. */
 bool qcow2_backed(const struct qcow2 *q, uint64_t offset);
 
@@ -324,6 +324,7 @@ int qcow2_corrupt(struct qcow2 *q, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 /* Size: qcow2-resize.c */
 bool qcow2_resize(struct image *img, uint64_t size, GError **error);
+bool qcow2_resize_step(struct image *img, struct image_resize *change, GError **error);
 /* L1 has at least n entries then. */
 int qcow2_l1_grow(struct qcow2 *q, uint64_t n);
 

@@ -36,7 +36,21 @@ struct setup {
         bool sync, readonly, preallocated, guarded;
         uint16_t num_queues;
         const struct image_file_ops *ops; /* NULL: the host's */
+        uint64_t base;                    /* bytes of what the image is based on */
 };
+
+static struct image *open_base(uint64_t size) {
+        g_autoptr(GError) error = NULL;
+        struct image_file *file =
+                        image_file_new(test_file_new(0, O_RDWR), /* readonly= */ false, &error);
+        struct image *img;
+
+        g_assert_no_error(error);
+        g_assert_cmpint(image_file_truncate(file, size), ==, 0);
+        img = image_open(file, &(struct image_open){ "raw", .readonly = true }, &error);
+        g_assert_no_error(error);
+        return img;
+}
 
 static struct disk_image *open_format(int fd, const struct setup *s) {
         g_autoptr(image_options) o = image_options_new();
@@ -47,6 +61,8 @@ static struct disk_image *open_format(int fd, const struct setup *s) {
         struct image *img;
 
         g_assert_no_error(error);
+        if (s->base)
+                g_assert_true(image_options_set(o, "cluster_size", "4K", &error));
         if (s->format == &image_vhd)
                 g_assert_true(image_options_set(o, "subformat", "fixed", &error));
         g_assert_true(s->format->create(file, DISK, o, &error));
@@ -56,6 +72,8 @@ static struct disk_image *open_format(int fd, const struct setup *s) {
                         file, &(struct image_open){ s->format->name, .readonly = s->readonly },
                         &error);
         g_assert_no_error(error);
+        if (s->base)
+                img->backing = open_base(s->base);
         d = disk_image_open_mapped(img, &config, &error);
         g_assert_no_error(error);
         return d;
@@ -137,7 +155,7 @@ refuse(struct rig *r, uint64_t size, bool shrink, enum hv_error code, const char
         unsigned told = changes(r);
         g_autoptr(GError) error = NULL;
 
-        g_assert_false(r->vd->ops->resize(r->vd, &size, shrink, &error));
+        g_assert_false(r->vd->ops->resize(r->vd, &size, shrink, NULL, &error));
         g_assert_error(error, HV_ERROR, (int) code);
         if (!strstr(error->message, message))
                 g_error("'%s' does not say '%s'", error->message, message);
@@ -152,7 +170,7 @@ static void resize(struct rig *r, uint64_t size, bool shrink, uint64_t expected)
         uint64_t before = capacity(r);
         unsigned told = changes(r);
         g_autoptr(GError) error = NULL;
-        bool good = r->vd->ops->resize(r->vd, &size, shrink, &error);
+        bool good = r->vd->ops->resize(r->vd, &size, shrink, NULL, &error);
 
         g_assert_no_error(error);
         g_assert_true(good);
@@ -255,7 +273,7 @@ static void test_raw(gconstpointer sync) {
         resize(&r, 0, false, 3 * DISK);
         g_assert_cmpint(size_of(fd), ==, 3 * DISK + 100);
         g_assert_cmpint(ftruncate(fd, DISK), ==, 0);
-        g_assert_false(r.vd->ops->resize(r.vd, &size, /* shrink= */ false, &error));
+        g_assert_false(r.vd->ops->resize(r.vd, &size, /* shrink= */ false, NULL, &error));
         g_assert_error(error, HV_ERROR, HV_ERROR_INVALID);
         g_assert_nonnull(strstr(error->message, "cut off"));
         g_assert_cmpuint(capacity(&r), ==, 3 * DISK);
@@ -345,13 +363,15 @@ static void test_qcow2(gconstpointer sync) {
         check_image(fd, 4096ull * DISK);
 }
 
-static atomic_bool full;
+static atomic_bool full, slow;
 
 static ssize_t test_preadv(struct image_file *f, const struct iovec *iov, int n, uint64_t offset) {
         return preadv(f->fd, iov, n, (off_t) offset);
 }
 
 static ssize_t test_pwritev(struct image_file *f, const struct iovec *iov, int n, uint64_t offset) {
+        if (atomic_load(&slow))
+                g_usleep(1000);
         return atomic_load(&full) ? -ENOSPC : pwritev(f->fd, iov, n, (off_t) offset);
 }
 
@@ -443,6 +463,113 @@ static void test_busy(gconstpointer format) {
                 check_image(fd, DISK);
 }
 
+struct change {
+        struct rig *r;
+        uint64_t size;
+        bool shrink, good;
+        atomic_bool stop, ended;
+        GError *error;
+};
+
+static void *run_change(void *opaque) {
+        struct change *c = opaque;
+
+        c->good = c->r->vd->ops->resize(c->r->vd, &c->size, c->shrink, &c->stop, &c->error);
+        atomic_store(&c->ended, true);
+        return NULL;
+}
+
+/* A disk on a slow file that grows and shrinks: the guest's requests are answered all the time, and so is a pause. */
+static void test_slow(void) {
+        static const uint64_t large = 512ull * DISK;
+        struct rig r;
+        autofd fd =
+                        start(&r, &(struct setup){ .format = &image_qcow2,
+                                                   .num_queues = 2,
+                                                   .ops = &full_ops,
+                                                   .base = 2 * large });
+
+        for (int round = 0; round < 2; round++) {
+                struct change c = { .r = &r, .size = round ? DISK : large, .shrink = round };
+                unsigned served = 0, pauses = 0;
+                GThread *thread;
+
+                atomic_store(&slow, true);
+                thread = g_thread_new("change", run_change, &c);
+                while (!atomic_load(&c.ended)) {
+                        uint64_t at = (uint64_t) (served % 200) * 4096;
+                        g_autoptr(GError) error = NULL;
+
+                        g_assert_cmpuint(write_byte(&r, at, (uint8_t) served), ==, VBLK_S_OK);
+                        assert_reads(&r, at, (uint8_t) served);
+                        g_assert_true(r.vd->ops->pause(r.vd, &error));
+                        pauses += !atomic_load(&c.ended);
+                        r.vd->ops->resume(r.vd);
+                        served += !atomic_load(&c.ended);
+                }
+                (void) g_thread_join(thread);
+                atomic_store(&slow, false);
+                g_assert_no_error(c.error);
+                g_assert_true(c.good);
+                g_test_message("%u requests, %u pauses meanwhile", served, pauses);
+                if (round == 0) {
+                        g_assert_cmpuint(served, >, 10);
+                        g_assert_cmpuint(pauses, >, 10);
+                        assert_reads(&r, DISK, 0);
+                        assert_reads(&r, large - 4096, 0);
+                }
+                g_assert_cmpuint(capacity(&r), ==, c.size);
+        }
+        rig_clear(&r);
+        check_image(fd, DISK);
+}
+
+/* A change that is stopped: what grows keeps its size, and the image is as good as before. */
+static void test_stopped(void) {
+        struct rig r;
+        autofd fd =
+                        start(&r, &(struct setup){ .format = &image_qcow2,
+                                                   .ops = &full_ops,
+                                                   .base = 4096ull * DISK });
+        struct change c = { .r = &r, .size = 2048ull * DISK };
+        GThread *thread;
+
+        g_assert_cmpuint(write_byte(&r, DISK - 4096, 5), ==, VBLK_S_OK);
+        atomic_store(&slow, true);
+        thread = g_thread_new("change", run_change, &c);
+        for (int i = 0; i < 20; i++)
+                assert_reads(&r, DISK - 4096, 5);
+        g_assert_false(atomic_load(&c.ended));
+        atomic_store(&c.stop, true);
+        (void) g_thread_join(thread);
+        atomic_store(&slow, false);
+        g_assert_false(c.good);
+        g_assert_error(c.error, HV_ERROR, HV_ERROR_FAILED);
+        g_assert_nonnull(strstr(c.error->message, "before the disk had another size"));
+        g_clear_error(&c.error);
+        refuse(&r, UINT64_MAX, false, HV_ERROR_INVALID, "size: is too large");
+        resize(&r, 2 * DISK, false, 2 * DISK);
+        assert_reads(&r, DISK - 4096, 5);
+        assert_reads(&r, 2 * DISK - 4096, 0);
+        rig_clear(&r);
+        check_image(fd, 2 * DISK);
+}
+
+/* Nor is space asked for any more. */
+static void test_stopped_raw(void) {
+        struct rig r;
+        autofd fd = start(&r, &(struct setup){ .preallocated = true });
+        struct change c = { .r = &r, .size = 2048ull * DISK, .stop = true };
+
+        (void) run_change(&c);
+        g_assert_false(c.good);
+        g_assert_nonnull(strstr(c.error->message, "before the disk had another size"));
+        g_clear_error(&c.error);
+        g_assert_cmpint(size_of(fd), ==, DISK);
+        g_assert_cmpuint(capacity(&r), ==, DISK);
+        rig_clear(&r);
+}
+
 /* Before the driver is there, while the device is paused, and while it is reset. */
 static void test_states(void) {
         struct rig r;
@@ -451,13 +578,13 @@ static void test_states(void) {
         uint64_t size = DISK / 2;
 
         g_assert_true(r.vd->ops->pause(r.vd, &error));
-        g_assert_true(r.vd->ops->resize(r.vd, &size, /* shrink= */ true, &error));
+        g_assert_true(r.vd->ops->resize(r.vd, &size, /* shrink= */ true, NULL, &error));
         g_assert_no_error(error);
         r.vd->ops->resume(r.vd);
         g_assert_cmpuint(write_byte(&r, DISK / 2, 1), ==, VBLK_S_IOERR);
         rig_stop(&r);
         size = 2 * DISK;
-        g_assert_true(r.vd->ops->resize(r.vd, &size, /* shrink= */ false, &error));
+        g_assert_true(r.vd->ops->resize(r.vd, &size, /* shrink= */ false, NULL, &error));
         rig_start(&r, 1ull << VBLK_F_FLUSH);
         g_assert_cmpuint(write_byte(&r, 2 * DISK - 4096, 1), ==, VBLK_S_OK);
         rig_clear(&r);
@@ -481,6 +608,9 @@ int main(int argc, char **argv) {
         g_test_add_func("/resize/qcow2/full", test_qcow2_full);
         g_test_add_data_func("/resize/busy/raw", NULL, test_busy);
         g_test_add_data_func("/resize/busy/qcow2", &image_qcow2, test_busy);
+        g_test_add_func("/resize/slow", test_slow);
+        g_test_add_func("/resize/stopped/qcow2", test_stopped);
+        g_test_add_func("/resize/stopped/raw", test_stopped_raw);
         g_test_add_func("/resize/states", test_states);
         return g_test_run();
 }
