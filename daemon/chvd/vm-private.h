@@ -141,8 +141,9 @@ void chvd_vm_crash_forget(ChvdVm *vm);
 /* vm-sizes.c */
 /* The worker has a machine, another than before: brings the sizes of its disks to their objects. */
 void chvd_vm_ask_sizes(ChvdVm *vm);
-/* The same with the worker's answer: (a{st}). */
-void chvd_vm_set_sizes(ChvdVm *vm, GVariant *reply);
+/* The same with what the worker has said of them, a{st}, and with its event that one of them has another size. */
+void chvd_vm_set_sizes(ChvdVm *vm, GVariant *sizes);
+void chvd_vm_resized(ChvdVm *vm, GVariant *properties);
 
 /* vm-link.c */
 /* The worker tells that a device has lost its connection. */

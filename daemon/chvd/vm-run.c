@@ -28,7 +28,6 @@
 #include "dbus/error.h"
 
 #define MAX_DEVICES 1024
-#define SIZES_MS 5000
 
 static void begin(ChvdVm *vm);
 static void ended(ChvdVm *vm);
@@ -36,12 +35,10 @@ static void ended(ChvdVm *vm);
 typedef struct {
         ChvdVm *vm;
         ChvdWorker *worker; /* compared before it is used: the call may outlive it */
-        GVariant *reply;    /* of Boot; NULL: not there yet */
 } BootCall;
 
 static void boot_call_free(BootCall *call) {
         chvd_vm_unref(call->vm);
-        g_clear_pointer(&call->reply, g_variant_unref);
         g_free(call);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BootCall, boot_call_free)
@@ -273,6 +270,9 @@ on_event(gpointer data,
         /* Images may have changed outside. */
         if (g_str_equal(source, "vm") && g_str_equal(event, "rebooted"))
                 chvd_vm_ask_sizes(data);
+        /* The answer may be for a chvd that is gone. */
+        if (g_str_equal(source, "block") && g_str_equal(event, "resized"))
+                chvd_vm_resized(data, properties);
 }
 
 /* The process of a machine that failed is kept, for whoever wants to look into it, until it is powered off. */
@@ -374,18 +374,20 @@ static bool has_lost_worker(const BootCall *call, const GError *error) {
         return true;
 }
 
-/* An error leaves sizes unknown, which is no reason not to run. */
-static void on_measured(gpointer data, GVariant *sizes, GUnixFDList *fds, const GError *error) {
+static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
         g_autoptr(BootCall) call = data;
-        g_autoptr(GVariant) devices = g_variant_get_child_value(call->reply, 0);
+        g_autoptr(GVariant) devices = NULL, sizes = NULL;
         ChvdVm *vm = call->vm;
 
         if (has_lost_worker(call, error))
                 return;
+        if (error)
+                return fail_start(vm, error);
+        devices = g_variant_get_child_value(reply, 0);
+        sizes = g_variant_get_child_value(reply, 2);
         g_clear_handle_id(&vm->deadline, g_source_remove);
         add_devices(vm, devices);
-        if (sizes)
-                chvd_vm_set_sizes(vm, sizes);
+        chvd_vm_set_sizes(vm, sizes);
         set_console_paths(vm);
         chvd_vm_register(vm);
         chvd_resources_passed(vm->resources);
@@ -404,20 +406,6 @@ static void on_measured(gpointer data, GVariant *sizes, GUnixFDList *fds, const 
         chvd_job_finish(g_steal_pointer(&vm->start_job), /* error= */ NULL);
         if (vm->told != CHV_VM_STATE_INVALID)
                 on_state(vm, chv_vm_state_to_string(vm->told), "");
-}
-
-static void on_booted(gpointer data, GVariant *reply, GUnixFDList *fds, const GError *error) {
-        g_autoptr(BootCall) call = data;
-
-        if (has_lost_worker(call, error))
-                return;
-        if (error)
-                return fail_start(call->vm, error);
-        call->reply = g_variant_ref(reply);
-        chvd_worker_call(
-                        call->worker, "GetDiskSizes", /* parameters= */ NULL, "(a{st})",
-                        /* fds= */ NULL, SIZES_MS, on_measured, call);
-        (void) g_steal_pointer(&call);
 }
 
 static void boot(ChvdVm *vm, const GError *chain_error) {
@@ -448,7 +436,7 @@ static void boot(ChvdVm *vm, const GError *chain_error) {
         chvd_worker_call(
                         vm->worker, "Boot",
                         g_variant_new("(@a{sv}@a{sh}a{sv})", vm->definition->dict, fds, &options),
-                        "(a(sssa{sv})a{ss})", list,
+                        "(a(sssa{sv})a{ss}a{st})", list,
                         G_MAXINT, /* the deadline of the start is what counts */
                         on_booted, call);
 }

@@ -2,8 +2,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * How large the disks of a running machine are. The worker, which reads the images, is asked when it has built a machine (vm-run.c),
- * when it has built another one and when it was found again; what a resize made of a disk is told by its answer.
+ * How large the disks of a running machine are. The worker, which reads the images, says so when it has built a machine (vm-run.c);
+ * it is asked when it has built another one and when it was found again; what a resize made of a disk is told by its answer, and by an event
+ * for a chvd that has not asked for it.
  */
 
 #include "daemon/chvd/device.h"
@@ -23,8 +24,16 @@ static void set_size(ChvdVm *vm, const char *id, uint64_t size) {
         }
 }
 
-void chvd_vm_set_sizes(ChvdVm *vm, GVariant *reply) {
-        g_autoptr(GVariant) sizes = g_variant_get_child_value(reply, 0);
+void chvd_vm_resized(ChvdVm *vm, GVariant *properties) {
+        const char *id;
+        guint64 size;
+
+        if (g_variant_lookup(properties, "id", "&s", &id) &&
+            g_variant_lookup(properties, "size", "t", &size))
+                set_size(vm, id, size);
+}
+
+void chvd_vm_set_sizes(ChvdVm *vm, GVariant *sizes) {
         GVariantIter iter;
         const char *id;
         guint64 size;
@@ -39,8 +48,11 @@ static void on_sizes(gpointer data, GVariant *reply, GUnixFDList *fds, const GEr
         g_autoptr(ChvdVm) vm = call->vm;
 
         /* One that does not know the method is older; the sizes stay unknown. */
-        if (!error && vm->worker == call->worker)
-                chvd_vm_set_sizes(vm, reply);
+        if (!error && vm->worker == call->worker) {
+                g_autoptr(GVariant) sizes = g_variant_get_child_value(reply, 0);
+
+                chvd_vm_set_sizes(vm, sizes);
+        }
 }
 
 void chvd_vm_ask_sizes(ChvdVm *vm) {

@@ -293,7 +293,7 @@ on_boot(ChvVmm *skeleton,
         chv_vmm_complete_boot(
                         skeleton, invocation,
                         /* fd_list= */ NULL, machine_devices(service->machine),
-                        console_paths(service));
+                        console_paths(service), machine_disk_sizes(service->machine));
         emit_vm(service, "booted", NULL);
         return true;
 }

@@ -32,7 +32,7 @@
 static const struct {
         const char *method, *reply;
 } calls[] = {
-        { "Boot", "(a(sssa{sv})a{ss})" },
+        { "Boot", "(a(sssa{sv})a{ss}a{st})" },
         { "GetCounters", "(a{sa{st}})" },
         { "OpenConsole", "(h)" },
         { "Pause", "()" },

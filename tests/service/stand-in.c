@@ -68,6 +68,10 @@ static void set_state(const char *state, const char *reason) {
         g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(vmm));
 }
 
+static GVariant *disk_sizes(void) {
+        return g_variant_new_parsed("{'_disk0': %t}", (guint64) disk_size);
+}
+
 static void event(const char *source, const char *name) {
         chv_vmm_emit_event(
                         vmm, (guint64) g_get_real_time(), source, name,
@@ -252,7 +256,9 @@ on_boot(ChvVmm *skeleton,
         (void) g_variant_lookup(options, "preserve", "b", &preserve);
         set_state(paused ? "paused" : "running", "");
         booted = true;
-        chv_vmm_complete_boot(skeleton, invocation, NULL, devices(), g_variant_new("a{ss}", NULL));
+        chv_vmm_complete_boot(
+                        skeleton, invocation, NULL, devices(), g_variant_new("a{ss}", NULL),
+                        disk_sizes());
         event("vm", "booted");
         if (told("%s", "flood"))
                 flood();
@@ -380,15 +386,18 @@ on_resize_disk(ChvVmm *skeleton,
                 return true;
         }
         disk_size = size;
-        chv_vmm_complete_resize_disk(skeleton, invocation, size);
+        if (told("%s", "late-resize"))
+                chv_vmm_emit_event(
+                                vmm, (guint64) g_get_real_time(), "block", "resized",
+                                g_variant_new_parsed("{'id': <'_disk0'>, 'size': <%t>}", size));
+        else
+                chv_vmm_complete_resize_disk(skeleton, invocation, size);
         return true;
 }
 
 static gboolean on_get_disk_sizes(ChvVmm *skeleton, GDBusMethodInvocation *invocation) {
         if (!misbehaves(invocation))
-                chv_vmm_complete_get_disk_sizes(
-                                skeleton, invocation,
-                                g_variant_new_parsed("{'_disk0': %t}", (guint64) disk_size));
+                chv_vmm_complete_get_disk_sizes(skeleton, invocation, disk_sizes());
         return true;
 }
 

@@ -80,11 +80,14 @@ static void test_worker_dies(void) {
         g_assert_nonnull(error);
 }
 
-/* One of a version that does not tell sizes, or dies when asked, does not keep the machine from running. */
+/* A worker says them when it has a machine. One that does not answer later keeps no chvd from finding the machine. */
 static void test_unknown(void) {
         g_autoptr(Service) service = service_start(NULL);
         g_autofree char *vm = run(service, "hang-on-GetDiskSizes"), *out = NULL;
 
+        g_assert_cmpuint(size_of(service, vm, "_5fdisk0"), ==, MIB);
+        service_restart(service, SIGKILL);
+        vm_await(service, vm, "running");
         g_assert_cmpuint(size_of(service, vm, "_5fdisk0"), ==, 0);
         g_assert_cmpint(client_run(service, /* editor= */ NULL, &out, "resize-disk", "a", "_disk0",
                                    "+1M", (char *) NULL),
@@ -115,6 +118,25 @@ static void test_resized(void) {
         service_restart(service, SIGKILL);
         vm_await(service, vm, "running");
         await_size(service, vm, 2 * MIB);
+}
+
+static void on_reply(GObject *source, GAsyncResult *result, gpointer data) {
+        g_autoptr(GVariant) reply =
+                        g_dbus_connection_call_finish(G_DBUS_CONNECTION(source), result, NULL);
+}
+
+/* The end of a change is heard of without the call that began it, as by a chvd that came in between. */
+static void test_late(void) {
+        g_autoptr(Service) service = service_start(NULL);
+        g_autofree char *vm = run(service, "late-resize");
+        g_autofree char *disk = g_strconcat(vm, "/device/_5fdisk0", NULL);
+
+        g_dbus_connection_call(
+                        service->bus, MANAGER, disk, DEVICE, "Resize",
+                        g_variant_new("(t@a{sv})", 4 * MIB, g_variant_new_parsed("@a{sv} {}")),
+                        NULL, G_DBUS_CALL_FLAGS_NONE, G_MAXINT, NULL, on_reply, NULL);
+        await_size(service, vm, 4 * MIB);
+        vm_call(service, vm, "PowerOff", NULL);
 }
 
 static void test_chvctl(void) {
@@ -151,6 +173,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/resize-disk/worker-dies", test_worker_dies);
         g_test_add_func("/resize-disk/unknown", test_unknown);
         g_test_add_func("/resize-disk/resized", test_resized);
+        g_test_add_func("/resize-disk/late", test_late);
         g_test_add_func("/resize-disk/chvctl", test_chvctl);
         return g_test_run();
 }

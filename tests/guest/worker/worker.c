@@ -286,6 +286,7 @@ bool worker_boot(Worker *worker, const char *guest, const char *config, GError *
                             worker->fds,
                             /* ret_devices= */ NULL,
                             /* ret_console_paths= */ NULL,
+                            /* ret_disk_sizes= */ NULL,
                             /* ret_fds= */ NULL, NULL, error))
                 return false;
         listen_and_resume(worker);
