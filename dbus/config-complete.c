@@ -38,7 +38,8 @@ static void complete_mac(ChvConfig *config, ChvNetConfig *net) {
         char mac[18];
 
         if (!net->mac_filter)
-                net->mac_filter = chv_arena_strdup(config->arena, net->mac ? "on" : "off");
+                net->mac_filter = chv_arena_strdup(
+                                config->arena, net->mac && !net->vhost_user ? "on" : "off");
         if (net->mac)
                 return;
         /* Locally administered, not a group. */
@@ -58,7 +59,7 @@ bool chv_net_is_passt(const ChvNetConfig *net) {
 
 bool chv_net_wants_vhost(const ChvNetConfig *net) {
         /* The kernel does not look at source addresses, knows split rings only, and does not hash frames. */
-        return !chv_net_is_passt(net) && !net->pci.packed && !net->rss &&
+        return !chv_net_is_passt(net) && !net->vhost_user && !net->pci.packed && !net->rss &&
                g_strcmp0(net->vhost, "off") != 0 && g_strcmp0(net->mac_filter, "on") != 0;
 }
 
@@ -66,7 +67,7 @@ void chv_config_prefer_passt(ChvConfig *config, size_t i) {
         ChvNetConfig *net = &config->net[i];
         bool of_tap = g_strcmp0(net->tap, "vmtap%d") != 0 || net->bridge || net->ip || net->mask ||
                       net->host_mac || net->num_queues != 2 || net->rss ||
-                      g_strcmp0(net->vhost, "on") == 0;
+                      g_strcmp0(net->vhost, "on") == 0 || net->vhost_user;
 
         if (!net->backend && !of_tap)
                 net->backend = chv_arena_strdup(config->arena, "passt");

@@ -68,6 +68,18 @@ static void add_disk(GArray *list, const ChvDiskConfig *disk, size_t index) {
 }
 
 static void add_net(GArray *list, const ChvNetConfig *net, size_t index) {
+        if (net->vhost_user) {
+                add(list,
+                    (ChvResource){
+                                    .kind = CHV_RESOURCE_VHOST_USER,
+                                    .path = net->vhost_socket,
+                                    .listens = g_strcmp0(net->vhost_mode, "server") == 0,
+                                    .config = net,
+                    },
+                    g_strdup_printf("net[%" G_GSIZE_FORMAT "].vhost_socket", index),
+                    g_strdup_printf("net/%s/0", net->pci.id));
+                return;
+        }
         if (chv_net_is_passt(net)) {
                 add(list, (ChvResource){ .kind = CHV_RESOURCE_PASST, .config = net },
                     g_strdup_printf("net[%" G_GSIZE_FORMAT "].backend", index),

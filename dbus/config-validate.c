@@ -383,6 +383,47 @@ static bool check_backend(const ChvNetConfig *net, const char *where, GError **e
         return true;
 }
 
+/* Who moves the frames decides on all that is not asked of it. */
+static bool check_vhost_net(const ChvNetConfig *net, const char *where, GError **error) {
+        const struct {
+                const char *key;
+                bool given;
+        } others[] = {
+                { "tap", g_strcmp0(net->tap, "vmtap%d") != 0 },
+                { "backend", net->backend },
+                { "forward", net->forward },
+                { "bridge", net->bridge },
+                { "ip", net->ip },
+                { "mask", net->mask },
+                { "mac_filter", g_strcmp0(net->mac_filter, "on") == 0 },
+                { "host_mac", net->host_mac },
+                { "vhost", g_strcmp0(net->vhost, "on") == 0 },
+                { "bw_size", net->limiter.bw.size > 0 },
+                { "ops_size", net->limiter.ops.size > 0 },
+                { "packed", net->pci.packed },
+                { "rss", net->rss },
+        };
+
+        if (!net->vhost_user) {
+                const char *given = net->vhost_socket ? "vhost_socket"
+                                    : net->vhost_mode ? "vhost_mode"
+                                                      : NULL;
+
+                return !given || chv_invalid(error, "%s.%s: needs vhost_user=on", where, given);
+        }
+        if (!net->vhost_socket)
+                return chv_invalid(error, "%s.vhost_socket: is missing", where);
+        if (g_strcmp0(net->vhost_mode, "server") == 0 && strlen(net->vhost_socket) > 107)
+                return chv_invalid(
+                                error, "%s.vhost_socket: is longer than 107 bytes, and to be made",
+                                where);
+        for (size_t i = 0; i < G_N_ELEMENTS(others); i++)
+                if (others[i].given)
+                        return chv_invalid(
+                                        error, "%s.%s: not with vhost_user", where, others[i].key);
+        return true;
+}
+
 /* Nobody is to wonder why the kernel does not move the frames. */
 static bool check_vhost(const ChvNetConfig *net, const char *where, GError **error) {
         if (g_strcmp0(net->mac_filter, "on") == 0)
@@ -402,7 +443,7 @@ static bool check_vhost(const ChvNetConfig *net, const char *where, GError **err
 
 static bool check_net(const ChvNetConfig *net, uint32_t vcpus, const char *where, GError **error) {
         if ((net->tap && !check_tap(net->tap, where, error)) || !check_bridge(net, where, error) ||
-            !check_backend(net, where, error))
+            !check_vhost_net(net, where, error) || !check_backend(net, where, error))
                 return false;
         if (net->num_queues % 2 != 0)
                 return chv_invalid(
@@ -589,6 +630,8 @@ static bool check_devices(const ChvConfig *config, GError **error) {
                 g_autofree char *where = g_strdup_printf("net[%" G_GSIZE_FORMAT "]", i);
 
                 if (!check_net(&config->net[i], config->cpus.boot_vcpus, where, error))
+                        return false;
+                if (config->net[i].vhost_user && !check_shared(&config->memory, where, error))
                         return false;
         }
         return check_elements(config, &devices, error);

@@ -126,6 +126,9 @@ typedef struct {
         ChvRateLimiter limiter;                      /* of each direction */
         char *vhost;                                 /* "auto", "on" or "off"; NULL: auto */
         bool rss;
+        bool vhost_user;
+        char *vhost_socket;
+        char *vhost_mode; /* "client" or "server", which we are; NULL: client */
 } ChvNetConfig;
 
 typedef struct {
@@ -238,7 +241,7 @@ typedef enum {
         CHV_RESOURCE_RNG,        /* character device or file, read */
         CHV_RESOURCE_OUTPUT,     /* console file: created, appended */
         CHV_RESOURCE_SOCKET,     /* console socket: listening UNIX socket */
-        CHV_RESOURCE_VHOST_USER, /* back end: connected UNIX socket */
+        CHV_RESOURCE_VHOST_USER, /* back end: connected UNIX socket; it connects to us if listens */
         CHV_RESOURCE_PASST,      /* passt: connected stream, UNIX */
 } ChvResourceKind;
 
@@ -247,7 +250,7 @@ typedef struct {
         const char *option;  /* for messages: "disks[0].path"; owned by the list */
         const char *fd_name; /* key in the a{sh} of Boot: "disks/_disk0", "net/_net1/0", "payload/kernel", "serial" …; owned by the list */
         const char *path;    /* or interface name; borrowed from the configuration */
-        bool readonly, direct;
+        bool readonly, direct, listens;
         bool lock_full;     /* a disk: all bytes that there will ever be, not those of now alone */
         const void *config; /* ChvDiskConfig, ChvNetConfig … */
         unsigned index;     /* queue pair of a tap */

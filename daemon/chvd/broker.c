@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/chvd/back-end.h"
 #include "daemon/chvd/image.h"
 #include "daemon/chvd/opener.h"
 #include "daemon/chvd/passt.h"
@@ -251,7 +252,7 @@ typedef struct {
         GCancellable *cancellable;
 } Opening;
 
-static int open_socket(Opening *opening, const ChvResource *need, GError **error) {
+static int open_socket(const Opening *opening, const ChvResource *need, GError **error) {
         GArray *all = opening->resources->made;
         ChvdSocketFile file = { 0 };
         int fd = chvd_opener_listen(opening->opener, need, &file, opening->cancellable, error);
@@ -262,6 +263,35 @@ static int open_socket(Opening *opening, const ChvResource *need, GError **error
         g_array_index(all, Made, all->len - 1) =
                         (Made){ .path = g_strdup(need->path), .file = file };
         return fd;
+}
+
+/* The socket is there as long as it is waited for. */
+static int accept_back_end(const Opening *opening, const ChvResource *need, GError **error) {
+        GArray *all = opening->resources->made;
+        ChvResource socket = *need;
+        chv_autofd listener = -1, fd = -1;
+        Made *made;
+
+        socket.kind = CHV_RESOURCE_SOCKET;
+        listener = open_socket(opening, &socket, error);
+        if (listener < 0)
+                return -1;
+        fd = chvd_back_end_accept(listener, need, opening->cancellable, error);
+        made = &g_array_index(all, Made, all->len - 1);
+        if (fd >= 0 && chvd_opener_remove(
+                                       opening->opener, made->path, &made->file,
+                                       opening->cancellable, /* error= */ NULL))
+                g_array_set_size(all, all->len - 1);
+        return chv_fd_steal(&fd);
+}
+
+static int open_back_end(const Opening *opening, const ChvResource *need, GError **error) {
+        if (need->kind == CHV_RESOURCE_PASST)
+                return chvd_passt_start(
+                                opening->resources->rights, need, opening->cancellable, error);
+        return need->listens ? accept_back_end(opening, need, error)
+                             : chvd_opener_connect(
+                                               opening->opener, need, opening->cancellable, error);
 }
 
 static bool
@@ -315,10 +345,8 @@ static int open_need(Opening *opening, const ChvResource *need, bool *ret_busy, 
         case CHV_RESOURCE_SOCKET:
                 return open_socket(opening, need, error);
         case CHV_RESOURCE_VHOST_USER:
-                return chvd_opener_connect(opening->opener, need, opening->cancellable, error);
         case CHV_RESOURCE_PASST:
-                return chvd_passt_start(
-                                opening->resources->rights, need, opening->cancellable, error);
+                return open_back_end(opening, need, error);
         default:
                 return chvd_opener_open(
                                 chvd_definition_is_anybodys(need) ? opening->own : opening->opener,
@@ -579,16 +607,14 @@ void chvd_broker_drop(GAsyncResult *result) {
 
 /* Another connection for one that was lost. */
 typedef struct {
-        ChvdDefinition *definition; /* owns need */
+        ChvdResources *resources; /* of this connection alone; its definition owns need */
         const ChvResource *need;
-        ChvdRights *rights;
 } Connecting;
 
 static void connecting_free(gpointer data) {
         Connecting *c = data;
 
-        chvd_definition_unref(c->definition);
-        chvd_rights_free(c->rights);
+        chvd_resources_free(c->resources);
         g_free(c);
 }
 
@@ -599,10 +625,9 @@ static void close_connection(gpointer data) {
 /* Never 0, which standard input has. */
 static gpointer connect_in_thread(gpointer data, GCancellable *cancellable, GError **error) {
         const Connecting *c = data;
-        g_autoptr(ChvdOpener) opener = chvd_opener_new(c->rights);
-        int fd = c->need->kind == CHV_RESOURCE_PASST
-                                 ? chvd_passt_start(c->rights, c->need, cancellable, error)
-                                 : chvd_opener_connect(opener, c->need, cancellable, error);
+        g_autoptr(ChvdOpener) opener = chvd_opener_new(c->resources->rights);
+        const Opening opening = { c->resources, opener, /* own= */ NULL, cancellable };
+        int fd = open_back_end(&opening, c->need, error);
 
         return fd < 0 ? NULL : GINT_TO_POINTER(fd);
 }
@@ -618,9 +643,8 @@ void chvd_broker_connect_async(
         g_autoptr(GTask) task = g_task_new(/* source_object= */ NULL, cancellable, callback, data);
         Connecting *c = g_new0(Connecting, 1);
 
-        c->definition = chvd_definition_ref(definition);
+        c->resources = resources_new(context, definition, owner);
         c->need = need;
-        c->rights = chvd_rights_new(context, owner);
         g_task_set_task_data(task, c, connecting_free);
         chvd_thread_run(task, connect_in_thread, close_connection);
 }

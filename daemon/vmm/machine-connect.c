@@ -2,12 +2,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Devices that other processes serve: disks over vhost-user, networks of passt. A connection that is lost is told by an event;
+ * Devices that other processes serve: disks and networks over vhost-user, networks of passt. A connection that is lost is told by an event;
  * chvd then makes another and passes it with Connect. A network's link is down in between.
  *
  * What is lost is told by the threads that find out. They are ended before the devices they belong to are freed.
  */
 
+#include <string.h>
 #include <unistd.h>
 
 #include "daemon/vmm/machine-private.h"
@@ -80,6 +81,35 @@ bool machine_add_vhost_disk(Machine *machine, size_t index, GError **error) {
         return machine_add_virtio(
                         machine, b->served, &disk->pci, disk->pci.pci_segment == 0, "disks", index,
                         error);
+}
+
+bool machine_add_vhost_net(
+                Machine *machine, size_t index, const uint8_t mac[static 6], GError **error) {
+        const ChvNetConfig *net = &machine->parts.config->net[index];
+        const char *name = machine_fd_name(machine, CHV_RESOURCE_VHOST_USER, net, 0);
+        MachineBackEnd *b = back_end_new(machine, name, net->pci.id, "vhost-user");
+        struct vhost_user_net_config config = {
+                .device = {
+                        .id = net->pci.id,
+                        .socket = fd_table_dup(machine->parts.fds, name, error),
+                        .num_queues = net->num_queues / 2,
+                        .queue_size = net->queue_size,
+                        .hook = { machine->parts.io_thread_start, NULL },
+                        .changed = on_connection,
+                        .opaque = b,
+                },
+                .mtu = net->mtu,
+                .offload_tso = net->offload_tso,
+                .offload_ufo = net->offload_ufo,
+                .offload_csum = net->offload_csum,
+        };
+
+        if (config.device.socket < 0)
+                return false;
+        (void) memcpy(config.mac, mac, sizeof(config.mac));
+        b->served = vhost_user_net_new(machine->memory, &config, error);
+        return machine_add_virtio(
+                        machine, b->served, &net->pci, /* bar32= */ false, "net", index, error);
 }
 
 int machine_open_stream(Machine *machine, const ChvNetConfig *net, GError **error) {

@@ -101,6 +101,8 @@ bool machine_add_net(Machine *machine, size_t index, GError **error) {
                             net->pci.id);
                 return false;
         }
+        if (net->vhost_user)
+                return machine_add_vhost_net(machine, index, config.mac, error);
         if (!open_ports(machine, net, fds, error))
                 return false;
         if (chv_net_wants_vhost(net) && open_named(machine, net, "vhost", vhosts, n_pairs))

@@ -102,6 +102,8 @@ bool machine_add_virtio(
 GPtrArray *machine_back_ends_new(void);
 void machine_end_streams(Machine *machine);
 bool machine_add_vhost_disk(Machine *machine, size_t index, GError **error);
+bool machine_add_vhost_net(
+                Machine *machine, size_t index, const uint8_t mac[static 6], GError **error);
 /* A port for the network; -1: error. Then its device, NULL if there is none. */
 int machine_open_stream(Machine *machine, const ChvNetConfig *net, GError **error);
 void machine_join_stream(Machine *machine, const char *id, struct virtio_dev *vd);

@@ -29,6 +29,7 @@ enum vu_request {
         VU_SET_PROTOCOL_FEATURES = 16,
         VU_GET_QUEUE_NUM = 17,
         VU_SET_VRING_ENABLE = 18,
+        VU_NET_SET_MTU = 20,
         VU_GET_CONFIG = 24,
         VU_SET_CONFIG = 25,
         VU_GET_INFLIGHT_FD = 31,
@@ -39,6 +40,7 @@ enum vu_request {
 enum {
         VU_P_MQ = 0,
         VU_P_REPLY_ACK = 3,
+        VU_P_NET_MTU = 4,
         VU_P_CONFIG = 9,
         VU_P_INFLIGHT_SHMFD = 12,
 };

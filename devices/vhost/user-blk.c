@@ -50,6 +50,7 @@ static const struct vuser_kind kind = {
         .features = BIT(F_SIZE_MAX) | BIT(F_SEG_MAX) | BIT(F_GEOMETRY) | BIT(F_RO) |
                     BIT(F_BLK_SIZE) | BIT(F_FLUSH) | BIT(F_TOPOLOGY) | BIT(F_CONFIG_WCE) |
                     BIT(F_MQ) | BIT(F_DISCARD) | BIT(F_WRITE_ZEROES),
+        .rings = 1,
         .config_len = CONFIG_LEN,
         .inspect = inspect,
         .keep_inflight = true,
@@ -57,7 +58,5 @@ static const struct vuser_kind kind = {
 
 struct virtio_dev *
 vhost_user_blk_new(const gmem *mem, const struct vhost_user_device_config *config, GError **error) {
-        struct vuser *v = vuser_new(mem, &kind, config, error);
-
-        return v ? &v->vd : NULL;
+        return vuser_init(g_new0(struct vuser, 1), mem, &kind, config, error);
 }

@@ -31,10 +31,16 @@
 
 #define F_INDIRECT_DESC (1ull << 28)
 #define F_EVENT_IDX (1ull << 29)
-#define STATE_VERSION 1u
+#define STATE_VERSION 2u
+#define STATE_TYPE "(utu)"
 
 static struct vuser *to_vuser(struct virtio_dev *vd) {
         return (struct vuser *) vd;
+}
+
+/* Rings that are the back end's. */
+static unsigned n_served(const struct vuser *v) {
+        return v->kind->n_served ? v->kind->n_served(v) : v->vd.n_queues;
 }
 
 /* On the thread */
@@ -44,6 +50,8 @@ static void tell(struct vuser *v, const char *why) {
 
         atomic_store(&v->connected, connected);
         atomic_fetch_add(connected ? &v->connections : &v->losses, 1);
+        if (!connected && v->kind->lost)
+                v->kind->lost(v);
         if (v->changed)
                 v->changed(v->opaque, v->vd.id, connected, why);
 }
@@ -66,12 +74,11 @@ static void unwatch_peer(struct vuser *v) {
         v->peer.fd = -1;
 }
 
-/* The connection has ended, or is ended here. */
-static void lose(struct vuser *v, const char *why) {
+void vuser_lose(struct vuser *v, const char *why) {
         unwatch_peer(v);
         if (v->back.socket >= 0)
                 vhost_user_close(&v->back, why);
-        for (unsigned i = 0; v->running && i < v->vd.n_queues; i++)
+        for (unsigned i = 0; v->running && i < n_served(v); i++)
                 if (v->vd.queues[i].ready)
                         leave_ring(v, &v->vd.queues[i]);
         v->running = false;
@@ -103,17 +110,20 @@ static int start_rings(struct vuser *v) {
         struct vhost *vhost = &v->back.vhost;
         int r;
 
-        r = vhost->ops->set_features(vhost, v->vd.features);
+        r = vhost->ops->set_features(vhost, v->vd.features & ~v->kind->own_features);
+        if (r == 0 && v->kind->prepare)
+                r = v->kind->prepare(v);
         if (r == 0)
                 r = vhost->ops->set_memory(vhost, v->vd.mem);
         if (r == 0)
                 r = send_written(v);
         if (r == 0 && v->kind->keep_inflight)
                 r = vhost_user_keep_inflight(&v->back, v->n_queues, v->queue_size);
-        for (unsigned i = 0; r == 0 && i < v->vd.n_queues; i++) {
+        for (unsigned i = 0; r == 0 && i < n_served(v); i++) {
                 struct virtq *q = &v->vd.queues[i];
                 struct vhost_ring ring = { i, q, q->kick_fd, call_fd(v, q), /* fault_fd= */ -1 };
 
+                ring.off = v->kind->is_off && v->kind->is_off(v, i);
                 if (q->ready)
                         r = vhost->ops->start(vhost, &ring);
         }
@@ -128,11 +138,11 @@ static void start(struct vuser *v) {
         r = start_rings(v);
         v->running = true;
         if (r < 0) {
-                lose(v, g_strerror(-r));
+                vuser_lose(v, g_strerror(-r));
                 return;
         }
         /* Doorbells may have been heard by a back end that is no more, and interrupts lost with it. */
-        for (unsigned i = 0; i < v->vd.n_queues; i++) {
+        for (unsigned i = 0; i < n_served(v); i++) {
                 struct virtq *q = &v->vd.queues[i];
 
                 if (!q->ready)
@@ -149,7 +159,7 @@ static void stop(struct vuser *v) {
         if (!v->running)
                 return;
         v->back.timeout_ms = VHOST_USER_STOP_TIMEOUT_MS;
-        for (unsigned i = 0; r == 0 && i < v->vd.n_queues; i++) {
+        for (unsigned i = 0; r == 0 && i < n_served(v); i++) {
                 struct virtq *q = &v->vd.queues[i];
                 uint16_t next;
 
@@ -163,11 +173,22 @@ static void stop(struct vuser *v) {
         }
         v->back.timeout_ms = VHOST_USER_TIMEOUT_MS;
         if (r < 0) {
-                lose(v, g_strerror(-r));
+                vuser_lose(v, g_strerror(-r));
                 return;
         }
         v->running = false;
         vhost_user_forget_inflight(&v->back);
+}
+
+/* Our own queues are served whether there is a back end or not: a driver may wait for an answer and do nothing else. */
+static void serve(struct vuser *v) {
+        if (v->kind->serve)
+                v->kind->serve(v);
+}
+
+static void leave(struct vuser *v) {
+        if (v->kind->leave)
+                v->kind->leave(v);
 }
 
 static void on_nudge(struct io_watch *w, uint32_t events) {
@@ -177,10 +198,11 @@ static void on_nudge(struct io_watch *w, uint32_t events) {
         (void) eventfd_read(w->fd, &n);
         if (!atomic_load(&v->want))
                 return;
+        serve(v);
         if (!v->running)
                 start(v);
         else if (send_written(v) < 0)
-                lose(v, /* why= */ NULL);
+                vuser_lose(v, /* why= */ NULL);
 }
 
 static void on_calls(struct io_watch *w, uint32_t events) {
@@ -188,15 +210,16 @@ static void on_calls(struct io_watch *w, uint32_t events) {
         eventfd_t n;
 
         (void) eventfd_read(w->fd, &n);
-        for (unsigned i = 0; i < v->vd.n_queues; i++)
+        for (unsigned i = 0; i < n_served(v); i++)
                 if (v->vd.queues[i].ready)
                         v->vd.transport->queue_interrupt(&v->vd, &v->vd.queues[i]);
 }
 
 /* Nothing that it says now has been asked for. */
 static void on_peer(struct io_watch *w, uint32_t events) {
-        lose(w->opaque, events & (EPOLLHUP | EPOLLRDHUP) ? "the back end has closed the connection"
-                                                         : "the back end breaks the protocol");
+        vuser_lose(w->opaque, events & (EPOLLHUP | EPOLLRDHUP)
+                                              ? "the back end has closed the connection"
+                                              : "the back end breaks the protocol");
 }
 
 struct connect_call {
@@ -210,17 +233,21 @@ static const char *unfit(const struct vuser *v, uint64_t features) {
         uint64_t ring = (F_INDIRECT_DESC | F_EVENT_IDX) & ~v->vd.withheld;
         uint64_t promised = v->vd.features ?: v->vd.device_features | ring;
 
-        if ((promised & ~features) != 0)
+        if ((promised & ~v->kind->own_features & ~features) != 0)
                 return "the back end lacks features that the driver was promised";
         return NULL;
+}
+
+static unsigned back_config_len(const struct vuser *v) {
+        return v->kind->own_config ? 0 : v->kind->config_len;
 }
 
 static const char *examine(struct vuser *v, uint8_t config[VUSER_CONFIG_MAX]) {
         const char *why = NULL;
 
         memset(config, 0, VUSER_CONFIG_MAX);
-        if (v->kind->config_len > 0 &&
-            vhost_user_get_config(&v->back, config, v->kind->config_len) < 0)
+        if (back_config_len(v) > 0 &&
+            vhost_user_get_config(&v->back, config, back_config_len(v)) < 0)
                 return v->back.fault;
         if (v->kind->inspect)
                 why = v->kind->inspect(v, v->back.features, config);
@@ -251,7 +278,7 @@ static int connect_here(void *opaque) {
                 stop(v);
                 unwatch_peer(v);
         }
-        if (vhost_user_open(&v->back, c->socket, v->n_queues, v->kind->config_len) < 0)
+        if (vhost_user_open(&v->back, c->socket, v->n_queues, back_config_len(v)) < 0)
                 c->why = v->back.fault;
         else
                 c->why = examine(v, config);
@@ -278,6 +305,7 @@ static int connect_here(void *opaque) {
 
 static int stop_here(void *opaque) {
         stop(opaque);
+        leave(opaque);
         return 0;
 }
 
@@ -285,8 +313,11 @@ static int reset_here(void *opaque) {
         struct vuser *v = opaque;
 
         stop(v);
+        leave(v);
         vhost_user_forget_inflight(&v->back);
         v->spoiled = false;
+        if (v->kind->reset)
+                v->kind->reset(v);
         GUARD(&v->lock);
         v->written_from = v->written_to = 0;
         return 0;
@@ -296,6 +327,7 @@ static int leave_here(void *opaque) {
         struct vuser *v = opaque;
 
         stop(v);
+        leave(v);
         unwatch_peer(v);
         vhost_user_clear(&v->back);
         return 0;
@@ -336,8 +368,19 @@ static bool vuser_pause(struct virtio_dev *vd, GError **error) {
 }
 
 static void vuser_resume(struct virtio_dev *vd) {
-        if (vd->active)
-                (void) vuser_activate(vd);
+        struct vuser *v = to_vuser(vd);
+
+        if (!vd->active)
+                return;
+        (void) vuser_activate(vd);
+        if (v->kind->resumed)
+                v->kind->resumed(v);
+}
+
+static bool vuser_negotiated(struct virtio_dev *vd, uint64_t features) {
+        const struct vuser_kind *kind = to_vuser(vd)->kind;
+
+        return !kind->negotiated || kind->negotiated(vd, features);
 }
 
 static void vuser_config_read(struct virtio_dev *vd, unsigned offset, void *data, unsigned len) {
@@ -351,6 +394,8 @@ static void
 vuser_config_write(struct virtio_dev *vd, unsigned offset, const void *data, unsigned len) {
         struct vuser *v = to_vuser(vd);
 
+        if (v->kind->own_config)
+                return;
         {
                 GUARD(&v->lock);
                 memcpy(v->config + offset, data, len);
@@ -363,11 +408,24 @@ vuser_config_write(struct virtio_dev *vd, unsigned offset, const void *data, uns
 }
 
 static GVariant *vuser_save(struct virtio_dev *vd) {
-        return g_variant_new("(ut)", STATE_VERSION, vd->device_features);
+        const struct vuser *v = to_vuser(vd);
+
+        return g_variant_new(
+                        STATE_TYPE, STATE_VERSION, vd->device_features,
+                        v->kind->save ? v->kind->save(v) : 0);
 }
 
 static bool vuser_restore(struct virtio_dev *vd, GVariant *state, GError **error) {
-        return state_fits(vd->id, state, "(ut)", STATE_VERSION, error);
+        struct vuser *v = to_vuser(vd);
+        uint32_t number;
+
+        if (!state_fits(vd->id, state, STATE_TYPE, STATE_VERSION, error))
+                return false;
+        g_variant_get_child(state, 2, "u", &number);
+        if (!v->kind->restore || v->kind->restore(v, number))
+                return true;
+        g_set_error(error, HV_ERROR, HV_ERROR_STATE, "the state of device %s is damaged", vd->id);
+        return false;
 }
 
 static void vuser_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
@@ -392,6 +450,7 @@ static void vuser_free(struct virtio_dev *vd) {
 }
 
 static const struct virtio_dev_ops vuser_ops = {
+        .negotiated = vuser_negotiated,
         .config_read = vuser_config_read,
         .config_write = vuser_config_write,
         .activate = vuser_activate,
@@ -446,17 +505,17 @@ static bool memory_is_shared(const gmem *mem) {
         return true;
 }
 
-struct vuser *
-vuser_new(const gmem *mem,
-          const struct vuser_kind *kind,
-          const struct vhost_user_device_config *config,
-          GError **error) {
-        struct vuser *v = g_new0(struct vuser, 1);
+struct virtio_dev *
+vuser_init(struct vuser *v,
+           const gmem *mem,
+           const struct vuser_kind *kind,
+           const struct vhost_user_device_config *config,
+           GError **error) {
         autofd socket = config->socket;
 
         assert(kind->config_len <= VUSER_CONFIG_MAX);
         virtio_dev_init(&v->vd, &vuser_ops, kind->name, config->id, kind->type, mem,
-                        config->num_queues, config->queue_size);
+                        config->num_queues * kind->rings + kind->own_queues, config->queue_size);
         v->kind = kind;
         v->n_queues = config->num_queues;
         v->queue_size = config->queue_size;
@@ -478,10 +537,10 @@ vuser_new(const gmem *mem,
                 return NULL;
         }
         v->vd.config_len = kind->config_len;
-        v->vd.device_features = v->back.features & kind->features;
+        v->vd.device_features = (v->back.features & kind->features) | kind->own_features;
         v->vd.withheld = (F_INDIRECT_DESC | F_EVENT_IDX) & ~v->back.features;
         v->offered = true;
         atomic_store(&v->connected, true);
         atomic_store(&v->connections, 1);
-        return v;
+        return &v->vd;
 }

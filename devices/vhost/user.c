@@ -7,7 +7,8 @@
  *   open: features, protocol features, owner, number of queues → set_features, set_memory, in-flight → start … stop
  *
  * The back end gets guest memory by descriptor. Addresses of our own it has no use for, so the "user addresses" in which the protocol
- * speaks of rings are guest addresses with an offset, and nothing of our address space is given away.
+ * speaks of rings are guest addresses with an offset, and nothing of our address space is given away. Each device has another offset: a
+ * back end may take memory that has its old addresses for the old memory (DPDK does), and a guest that is reset gets new memory.
  *
  * With REPLY_ACK each message is answered, so an error shows where it is made; without it the connection ends some time later.
  */
@@ -16,14 +17,20 @@
 #include "hypervisor/fd.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
-#define USER_ADDR(addr) ((addr).v + (1ull << 46))
+#define USER_ADDR_BASE (1ull << 46)
+#define USER_ADDR_STEP (1ull << 30)
 #define F_VERSION_1 32
 #define NO_FD 0x100u /* in the number of a ring */
 
 static bool has(const struct vhost_user *u, unsigned bit) {
         return u->protocol >> bit & 1;
+}
+
+static uint64_t user_addr(const struct vhost_user *u, gaddr addr) {
+        return addr.v + u->user_base;
 }
 
 static vu_deadline soon(const struct vhost_user *u) {
@@ -161,7 +168,7 @@ static int user_set_memory(struct vhost *v, const gmem *mem) {
                 m.memory.regions[i] = (struct vu_region){
                         .guest_addr = r->base.v,
                         .size = r->size,
-                        .user_addr = USER_ADDR(r->base),
+                        .user_addr = user_addr(of(v), r->base),
                         .fd_offset = r->fd_offset,
                 };
                 fds[i] = r->fd;
@@ -178,9 +185,9 @@ static int user_start(struct vhost *v, const struct vhost_ring *ring) {
         struct vu_message addr = {
                 .addr = {
                         .index = ring->index,
-                        .desc = USER_ADDR(q->desc),
-                        .used = USER_ADDR(q->used),
-                        .avail = USER_ADDR(q->avail),
+                        .desc = user_addr(u, q->desc),
+                        .used = user_addr(u, q->used),
+                        .avail = user_addr(u, q->avail),
                 },
         };
         int r;
@@ -196,7 +203,7 @@ static int user_start(struct vhost *v, const struct vhost_ring *ring) {
         if (r == 0)
                 r = tell_fd(u, VU_SET_VRING_KICK, ring->index, ring->kick_fd);
         if (r == 0)
-                r = tell_state(u, VU_SET_VRING_ENABLE, ring->index, 1);
+                r = tell_state(u, VU_SET_VRING_ENABLE, ring->index, ring->off ? 0 : 1);
         return r;
 }
 
@@ -223,11 +230,14 @@ static const struct vhost_ops user_ops = {
 /* Life */
 
 void vhost_user_init(struct vhost_user *u) {
+        static atomic_uint n;
+
         *u = (struct vhost_user){
                 .vhost = { &user_ops },
                 .socket = -1,
                 .timeout_ms = VHOST_USER_TIMEOUT_MS,
                 .inflight_fd = -1,
+                .user_base = USER_ADDR_BASE + atomic_fetch_add(&n, 1) * USER_ADDR_STEP,
         };
 }
 
@@ -238,7 +248,7 @@ void vhost_user_clear(struct vhost_user *u) {
 
 static int agree(struct vhost_user *u, unsigned n_queues, unsigned config_len) {
         uint64_t wanted = 1ull << VU_P_MQ | 1ull << VU_P_REPLY_ACK | 1ull << VU_P_CONFIG |
-                          1ull << VU_P_INFLIGHT_SHMFD;
+                          1ull << VU_P_INFLIGHT_SHMFD | 1ull << VU_P_NET_MTU;
         uint64_t protocol, queues;
         int r;
 
@@ -293,6 +303,18 @@ int vhost_user_set_config(struct vhost_user *u, unsigned offset, const void *dat
         memcpy(m.config.bytes, data, len);
         return tell(u, VU_SET_CONFIG, (uint32_t) (offsetof(struct vu_config, bytes) + len), &m,
                     /* fds= */ NULL, /* n_fds= */ 0);
+}
+
+int vhost_user_enable(struct vhost_user *u, unsigned index, bool on) {
+        return tell_state(u, VU_SET_VRING_ENABLE, index, on ? 1 : 0);
+}
+
+bool vhost_user_takes_mtu(const struct vhost_user *u) {
+        return has(u, VU_P_NET_MTU);
+}
+
+int vhost_user_set_mtu(struct vhost_user *u, uint16_t mtu) {
+        return tell_u64(u, VU_NET_SET_MTU, mtu);
 }
 
 int vhost_user_keep_inflight(struct vhost_user *u, uint16_t n_queues, uint16_t queue_size) {

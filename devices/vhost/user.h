@@ -18,7 +18,8 @@ struct vhost_user {
         struct vhost vhost; /* first */
         int socket;         /* -1: not connected */
         unsigned timeout_ms;
-        const char *fault; /* why the connection ended; NULL: it did not */
+        const char *fault;  /* why the connection ended; NULL: it did not */
+        uint64_t user_base; /* what its "user addresses" are beyond the guest's */
 
         /* What the back end offers, and what of the protocol is used. */
         uint64_t features, protocol;
@@ -31,8 +32,8 @@ struct vhost_user {
 void vhost_user_init(struct vhost_user *u);
 void vhost_user_clear(struct vhost_user *u);
 
-/* Takes the socket and agrees on features. n_queues: how many it must be able to serve; config_len: bytes of device configuration
- * that it must have, up to VU_CONFIG_MAX. 0 or negative errno: not connected. */
+/* Takes the socket and agrees on features. n_queues: how many it must be able to serve, of a network: pairs; config_len: bytes of
+ * device configuration that it must have, up to VU_CONFIG_MAX. 0 or negative errno: not connected. */
 int vhost_user_open(struct vhost_user *u, int socket, unsigned n_queues, unsigned config_len);
 
 /* Ends the connection; why is a static text. Keeps what is in flight. */
@@ -41,6 +42,13 @@ void vhost_user_close(struct vhost_user *u, const char *why);
 /* The device's configuration; 0 or negative errno. Within config_len of vhost_user_open(). */
 int vhost_user_get_config(struct vhost_user *u, void *data, unsigned len);
 int vhost_user_set_config(struct vhost_user *u, unsigned offset, const void *data, unsigned len);
+
+/* A ring that was started serves / waits. 0 or negative errno. */
+int vhost_user_enable(struct vhost_user *u, unsigned index, bool on);
+
+/* Of networks: whether the back end takes an MTU; which it is, in bytes: 0 or negative errno. */
+bool vhost_user_takes_mtu(const struct vhost_user *u);
+int vhost_user_set_mtu(struct vhost_user *u, uint16_t mtu);
 
 /* Has the back end note what it is working on, so that nothing is lost when another takes over: after features and memory, before the
  * first ring. Does nothing with one that cannot. */

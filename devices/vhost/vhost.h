@@ -18,6 +18,7 @@ struct vhost_ring {
         const struct virtq *q; /* enabled; last_avail is where to go on */
         int kick_fd, call_fd;  /* borrowed */
         int fault_fd; /* signalled when the driver breaks the rules; borrowed; -1: nobody listens */
+        bool off;     /* it is to wait; of back ends that know of that (user.h) */
 };
 
 struct vhost_ops {

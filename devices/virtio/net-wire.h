@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -35,6 +36,9 @@ enum {
         VNET_F_HASH_REPORT = 57,
         VNET_F_RSS = 60,
 };
+
+/* Whether each of the features has those that it needs (5.1.3.1). net.c */
+bool vnet_features_fit(uint64_t features);
 
 #define VNET_S_LINK_UP 1u
 #define VNET_S_ANNOUNCE 2u

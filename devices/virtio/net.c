@@ -85,8 +85,8 @@ static void net_config_read(struct virtio_dev *vd, unsigned offset, void *data, 
         memcpy(data, (char *) &space + offset, len);
 }
 
-/* Feature bits that need one of others (5.1.3.1). */
-static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
+/* Feature bits that need one of others. */
+bool vnet_features_fit(uint64_t features) {
         static const struct {
                 uint64_t bit, one_of;
         } rules[] = {
@@ -107,11 +107,18 @@ static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
                 { BIT(HASH_REPORT), BIT(CTRL_VQ) },
                 { BIT(RSS), BIT(CTRL_VQ) },
         };
-        struct vnet *net = to_vnet(vd);
 
         for (size_t i = 0; i < G_N_ELEMENTS(rules); i++)
                 if (features & rules[i].bit && !(features & rules[i].one_of))
                         return false;
+        return true;
+}
+
+static bool net_negotiated(struct virtio_dev *vd, uint64_t features) {
+        struct vnet *net = to_vnet(vd);
+
+        if (!vnet_features_fit(features))
+                return false;
         net->offloads = vnet_offloads_of(features);
         net->active_pairs = 1;
         atomic_store(&net->announce.pending, false);

@@ -78,8 +78,11 @@ static void drive(struct vhost_user *u, int socket) {
         if (v->ops->set_features(v, 1ull << 32) < 0 || v->ops->set_memory(v, memory) < 0 ||
             vhost_user_set_config(u, 32, config, 1) < 0 || vhost_user_keep_inflight(u, 2, 16) < 0)
                 return;
-        if (v->ops->start(v, &ring) == 0)
-                (void) v->ops->stop(v, 0, &next);
+        if (v->ops->start(v, &ring) < 0 || v->ops->stop(v, 0, &next) < 0 ||
+            vhost_user_enable(u, 0, true) < 0)
+                return;
+        if (vhost_user_takes_mtu(u))
+                (void) vhost_user_set_mtu(u, 1500);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

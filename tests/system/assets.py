@@ -298,8 +298,8 @@ def libraries(top, program):
 
 
 def programs_step(name, packages):
-    """Programs with their loader and libraries in one folder, to be run as
-    `ld-linux-x86-64.so.2 --library-path . ./PROGRAM` wherever it lies."""
+    """Programs, or libraries that a program loads, with their loader and libraries in one folder, to
+    be run as `ld-linux-x86-64.so.2 --library-path . ./PROGRAM` wherever it lies."""
 
     @step(name, extra=(packages, SUITE, inspect.getsource(libraries)))
     def programs(out):
@@ -319,6 +319,12 @@ def programs_step(name, packages):
 fio = programs_step('fio', (('fio', 'usr/bin/fio'),))
 image_tools = programs_step('image-tools', (
     ('qemu-utils', 'usr/bin/qemu-img'), ('qemu-system-common', 'usr/bin/qemu-storage-daemon')))
+
+DPDK_LIB = 'usr/lib/x86_64-linux-gnu/librte_'
+dpdk = programs_step('dpdk', (
+    ('dpdk-dev', 'usr/bin/dpdk-testpmd'),
+    ('librte-mempool-ring23', DPDK_LIB + 'mempool_ring.so.23'),
+    ('librte-net-vhost23', DPDK_LIB + 'net_vhost.so.23')))
 
 
 @step('rootfs', extra=(ROOT_PACKAGES, SUITE))
@@ -374,9 +380,9 @@ initramfses = {name: initramfs_step(name) for name in GUEST_KERNELS}
 
 
 @step('guest', files=('l2/customize.sh',), extra=GUEST_KERNELS,
-      needs=(rootfs, fio, image_tools,
+      needs=(rootfs, fio, image_tools, dpdk,
              *(s[n] for n in GUEST_KERNELS for s in (kernels, initramfses))))
-def guest(out, tar, fio_dir, tools_dir, *dirs):
+def guest(out, tar, fio_dir, tools_dir, dpdk_dir, *dirs):
     """The guests' kernels and initramfs and tools in one erofs, and the Debian root disk."""
     with tempfile.TemporaryDirectory(dir=CACHE) as top:
         for name, kernel, ramfs in zip(GUEST_KERNELS, dirs[::2], dirs[1::2]):
@@ -386,6 +392,7 @@ def guest(out, tar, fio_dir, tools_dir, *dirs):
                 shutil.copy(kernel / f, d)
             shutil.copy(ramfs / 'initramfs', d)
         shutil.copytree(tools_dir, Path(top) / 'tools')
+        shutil.copytree(dpdk_dir, Path(top) / 'dpdk')
         run('mke2fs', '-q', '-t', 'ext4', '-O', '^has_journal', '-d', fio_dir,
             Path(top) / 'fio.ext4', '112M')
         run('mkfs.erofs', '-T0', out / 'guest.erofs', top)

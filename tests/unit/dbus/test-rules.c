@@ -139,6 +139,34 @@ static void test_rules(void) {
         refuse(K "memory shared=on disk vhost_user=on,socket=/s,lock_granularity=full",
                "disks[0].lock_granularity: not with vhost_user");
         refuse(K "disk path=/d,socket=/s", "disks[0].vhost_socket: needs vhost_user=on");
+        refuse(K "memory shared=on net vhost_user=on", "net[0].vhost_socket: is missing");
+        refuse(K "net vhost_user=on,socket=/s", "net[0].vhost_user: needs memory.shared=on");
+        refuse(K "net socket=/s", "net[0].vhost_socket: needs vhost_user=on");
+        refuse(K "net vhost_mode=server", "net[0].vhost_mode: needs vhost_user=on");
+#define VHOST_NET(option)                                                                          \
+        refuse(K "memory shared=on net vhost_user=on,socket=/s," option "=" VALUE,                 \
+               "net[0]." option ": not with vhost_user")
+#define VALUE "on"
+        VHOST_NET("mac_filter");
+        VHOST_NET("vhost");
+        VHOST_NET("packed");
+        VHOST_NET("rss");
+#undef VALUE
+#define VALUE "tap"
+        VHOST_NET("tap");
+        VHOST_NET("backend");
+        VHOST_NET("bridge");
+#undef VALUE
+#define VALUE "1000"
+        VHOST_NET("bw_size");
+        VHOST_NET("ops_size");
+#undef VALUE
+        refuse(K "memory shared=on net vhost_user=on,socket=/s,host_mac=02:00:00:00:00:01",
+               "net[0].host_mac: not with vhost_user");
+        refuse(K "memory shared=on net vhost_user=on,socket=/s,forward=[tcp:80]",
+               "net[0].forward: not with vhost_user");
+        refuse(K "memory shared=on net vhost_user=on,socket=/s,ip=10.0.0.1,mask=255.0.0.0",
+               "net[0].ip: not with vhost_user");
         refuse(K "cpus boot=2 net num_queues=3",
                "net[0].num_queues: 3 is odd; queues come in pairs");
         refuse(K "net num_queues=4", "net[0].num_queues: 2 pairs, but only 1 vCPUs at boot");

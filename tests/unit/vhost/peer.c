@@ -18,7 +18,7 @@
 #define ALL_FEATURES (1ull << 32 | 1ull << 30 | 1ull << 29 | 1ull << 28 | 0x7e76)
 #define ALL_PROTOCOL                                                                               \
         (1ull << VU_P_MQ | 1ull << VU_P_REPLY_ACK | 1ull << VU_P_CONFIG |                          \
-         1ull << VU_P_INFLIGHT_SHMFD)
+         1ull << VU_P_INFLIGHT_SHMFD | 1ull << VU_P_NET_MTU)
 
 struct request {
         struct vu_message m;
@@ -107,6 +107,9 @@ static void note(struct peer *p, struct request *r) {
         switch (r->m.header.request) {
         case VU_SET_FEATURES:
                 p->features_set = r->m.u64;
+                break;
+        case VU_NET_SET_MTU:
+                p->mtu = r->m.u64;
                 break;
         case VU_SET_MEM_TABLE:
                 note_memory(p, r);

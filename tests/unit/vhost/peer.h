@@ -51,7 +51,7 @@ struct peer {
         struct vu_ring_addr addr[16];
         uint32_t num[16], base[16], enabled[16];
         int kick[16], call[16];
-        uint64_t features_set;
+        uint64_t features_set, mtu;
         uint8_t config_set[60];
         int inflight; /* descriptor that was given back */
         uint32_t next_base;
