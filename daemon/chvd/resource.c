@@ -25,14 +25,18 @@
 #include <linux/fs.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "daemon/chvd/macvtap.h"
 #include "dbus/error.h"
 #include "dbus/fd.h"
+
+#define TUN makedev(10, 200) /* Linux: Documentation/admin-guide/devices.txt */
 
 bool chvd_resource_fail(const ChvResource *resource, int errnum, const char *what, GError **error) {
         g_set_error(error, CHV_ERROR, CHV_ERROR_RESOURCE, "%s: %s%s%s%s%s%s", resource->option,
@@ -57,7 +61,9 @@ static const char *wrong_type(ChvResourceKind kind, mode_t mode, dev_t device) {
                                        ? NULL
                                        : "neither a character device nor a regular file";
         case CHV_RESOURCE_TAP:
-                return S_ISCHR(mode) && device == makedev(10, 200) ? NULL : "not a tap descriptor";
+                return S_ISCHR(mode) && (device == TUN || chvd_macvtap_is(device))
+                                       ? NULL
+                                       : "not a tap descriptor";
         case CHV_RESOURCE_SOCKET:
         case CHV_RESOURCE_VHOST_USER:
         case CHV_RESOURCE_PASST:
@@ -141,22 +147,45 @@ int chvd_resource_open(const ChvResource *resource, ChvdFault *ret_fault) {
         return chv_fd_steal(&fd);
 }
 
-static bool check_tap(const ChvResource *resource, int fd, GError **error) {
+/* Frames to any other address do not come. */
+static bool check_macvtap(const ChvResource *resource, int fd, GError **error) {
+        const ChvNetConfig *net = resource->config;
+        g_autofree char *mac = NULL, *what = NULL;
+        struct ifreq ifr = { 0 };
+        const uint8_t *b = (const uint8_t *) ifr.ifr_hwaddr.sa_data;
+
+        if (ioctl(fd, SIOCGIFHWADDR, &ifr) < 0)
+                return chvd_resource_fail(resource, errno, "cannot read its MAC address", error);
+        mac = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
+        if (g_strcmp0(mac, net->mac) == 0)
+                return true;
+        what = g_strdup_printf("the guest of a macvtap needs its address: mac=%s", mac);
+        return chvd_resource_fail(resource, 0, what, error);
+}
+
+static bool check_tap(const ChvResource *resource, int fd, dev_t device, GError **error) {
         const ChvNetConfig *net = resource->config;
         struct ifreq ifr = { 0 };
 
-        if (net->bridge)
-                return chvd_resource_fail(
-                                resource, 0,
-                                "bridge is for an interface that is named, not for a descriptor",
-                                error);
+        const char *named = net->bridge     ? "bridge"
+                            : net->ip       ? "ip"
+                            : net->host_mac ? "host_mac"
+                                            : NULL;
+
+        if (named) {
+                g_autofree char *what = g_strdup_printf(
+                                "%s is for an interface that is named, not for a descriptor",
+                                named);
+
+                return chvd_resource_fail(resource, 0, what, error);
+        }
         if (ioctl(fd, TUNGETIFF, &ifr) < 0)
                 return chvd_resource_fail(resource, errno, "not attached to a tap", error);
         if ((ifr.ifr_flags & (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)) !=
             (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
                 return chvd_resource_fail(
                                 resource, 0, "a tap needs IFF_NO_PI and IFF_VNET_HDR", error);
-        return true;
+        return device == TUN || check_macvtap(resource, fd, error);
 }
 
 static bool is_socket(const ChvResource *resource) {
@@ -209,7 +238,8 @@ bool chvd_resource_check(const ChvResource *resource, int fd, GError **error) {
         if (wrong)
                 return chvd_resource_fail(resource, 0, wrong, error);
         if (resource->kind == CHV_RESOURCE_TAP)
-                return check_tap(resource, fd, error);
+                return check_tap(
+                                resource, fd, makedev(st.stx_rdev_major, st.stx_rdev_minor), error);
         if (is_socket(resource))
                 return check_socket(resource, fd, error);
 

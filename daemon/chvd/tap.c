@@ -3,7 +3,8 @@
 
 /*
  * Tap interfaces by name. An interface that exists is attached to, one that does not is made. It is never made
- * persistent: what we made vanishes with its last descriptor, and that is the worker's, and leaves its bridge by that.
+ * persistent: what we made vanishes with its last descriptor, and that is the worker's, and leaves its bridge by that. One that exists
+ * may be a macvtap, which is opened elsewhere and gets the guest's MAC address, as the kernel gives it the frames to that one.
  * Frames carry the virtio header of 12 bytes (virtio 1.2, 5.1.6).
  */
 
@@ -22,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "daemon/chvd/macvtap.h"
 #include "daemon/chvd/resource.h"
 #include "dbus/fd.h"
 
@@ -112,20 +114,22 @@ set_ipv6(const ChvResource *resource,
 }
 
 static bool
-set_host_mac(const ChvResource *resource,
-             const ChvNetConfig *net,
-             const char *interface,
-             int s,
-             GError **error) {
-        struct ifreq ifr = request(interface);
+set_mac(const ChvResource *resource,
+        const char *text,
+        const char *interface,
+        int s,
+        GError **error) {
+        struct ifreq ifr = request(interface), now = ifr;
         uint8_t *mac = (uint8_t *) ifr.ifr_hwaddr.sa_data;
 
         ifr.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-        if (sscanf(net->host_mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &mac[0], &mac[1], &mac[2],
-                   &mac[3], &mac[4], &mac[5]) != 6)
-                return fail(resource, 0, "host_mac is not a MAC address", error);
+        if (sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &mac[0], &mac[1], &mac[2], &mac[3],
+                   &mac[4], &mac[5]) != 6)
+                return fail(resource, 0, "is to have an address that is none", error);
+        if (ioctl(s, SIOCGIFHWADDR, &now) == 0 && memcmp(now.ifr_hwaddr.sa_data, mac, 6) == 0)
+                return true;
         if (ioctl(s, SIOCSIFHWADDR, &ifr) < 0)
-                return fail(resource, errno, "cannot set host_mac", error);
+                return fail(resource, errno, "cannot set its MAC address", error);
         return true;
 }
 
@@ -181,6 +185,7 @@ attach(const ChvResource *resource,
 static bool
 set_up(const ChvResource *resource,
        const ChvNetConfig *net,
+       const char *mac,
        const char *interface,
        GError **error) {
         struct ifreq ifr = request(interface);
@@ -188,7 +193,7 @@ set_up(const ChvResource *resource,
 
         if (s < 0)
                 return fail(resource, errno, "cannot make a socket", error);
-        if (net->host_mac && !set_host_mac(resource, net, interface, s, error))
+        if (mac && !set_mac(resource, mac, interface, s, error))
                 return false;
         if (net->mtu) {
                 ifr.ifr_mtu = net->mtu;
@@ -217,17 +222,63 @@ set_up(const ChvResource *resource,
         return true;
 }
 
+/* Its header size and queues are its own, so it is open for others; that one VM has it is noted by who calls us. */
+static int
+open_macvtap(const ChvResource *resource,
+             const char *path,
+             const char *name,
+             bool first,
+             GError **error) {
+        const ChvNetConfig *net = resource->config;
+        const char *given = net->bridge     ? "bridge"
+                            : net->ip       ? "ip"
+                            : net->host_mac ? "host_mac"
+                                            : NULL;
+        struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+        int header = VNET_HEADER_BYTES;
+        chv_autofd fd = -1;
+
+        if (given) {
+                g_autofree char *what = g_strdup_printf(
+                                "is a macvtap, whose host side is another interface: no %s", given);
+
+                (void) fail(resource, 0, what, error);
+                return -1;
+        }
+        fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0) {
+                g_autofree char *what = g_strdup_printf("cannot open %s", path);
+
+                (void) fail(resource, errno, what, error);
+                return -1;
+        }
+        if (net->num_queues > 2)
+                ifr.ifr_flags |= IFF_MULTI_QUEUE;
+        if (!chvd_macvtap_belongs(fd, name) || ioctl(fd, TUNSETIFF, &ifr) < 0 ||
+            ioctl(fd, TUNSETVNETHDRSZ, &header) < 0) {
+                (void) fail(resource, errno, "cannot attach", error);
+                return -1;
+        }
+        if (first && !set_up(resource, net, net->mac, name, error))
+                return -1;
+        return chv_fd_steal(&fd);
+}
+
 int chvd_tap_open(const ChvResource *resource, const char *interface, GError **error) {
         const ChvNetConfig *net = resource->config;
         const char *name = interface ?: net->tap ?: ANY_NAME;
         struct ifreq ifr = request(name);
         int header = VNET_HEADER_BYTES;
+        g_autofree char *macvtap = NULL;
         chv_autofd fd = -1;
 
         if (strlen(name) >= IFNAMSIZ) {
                 (void) fail(resource, 0, "longer than an interface name can be", error);
                 return -1;
         }
+        macvtap = chvd_macvtap_path(name);
+        if (macvtap)
+                return open_macvtap(resource, macvtap, name, /* first= */ !interface, error);
         fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0) {
                 (void) fail(resource, errno, "cannot open /dev/net/tun", error);
@@ -248,7 +299,7 @@ int chvd_tap_open(const ChvResource *resource, const char *interface, GError **e
                 (void) fail(resource, errno, "cannot set header size", error);
                 return -1;
         }
-        if (!interface && !set_up(resource, net, ifr.ifr_name, error))
+        if (!interface && !set_up(resource, net, net->host_mac, ifr.ifr_name, error))
                 return -1;
         return chv_fd_steal(&fd);
 }

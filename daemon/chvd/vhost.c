@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "daemon/chvd/macvtap.h"
 #include "daemon/chvd/resource.h"
 #include "daemon/chvd/tap.h"
 #include "dbus/fd.h"
@@ -24,8 +25,16 @@
 /* One message passes at most 253 descriptors (Linux: SCM_MAX_FD), and there are others. */
 #define DESCRIPTORS_MAX 200
 
-/* In the order in which the worker counts: what the guest gets, then what it sends. */
+/* In the order in which the worker counts: what the guest gets, then what it sends. A tap is the host's end of the wire, a macvtap the
+ * guest's. */
 static const char *const statistics[] = { "tx_bytes", "tx_packets", "rx_bytes", "rx_packets" };
+static const char *const statistics_macvtap[] = {
+        "rx_bytes",
+        "rx_packets",
+        "tx_bytes",
+        "tx_packets",
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(statistics) == G_N_ELEMENTS(statistics_macvtap));
 
 /* An interface of another network namespace may have the name of one here. One that cannot be asked is not ours. */
 static bool is_here(int tap) {
@@ -44,12 +53,14 @@ static int open_statistic(const char *interface, const char *name) {
 
 /* All or none. */
 static void add_statistics(ChvdFdSet *fds, const ChvNetConfig *net, int tap) {
-        g_autofree char *interface = is_here(tap) ? chvd_tap_interface(tap) : NULL;
+        g_autofree char *interface = chvd_tap_interface(tap);
+        bool macvtap = interface && chvd_macvtap_belongs(tap, interface);
+        const char *const *names = macvtap ? statistics_macvtap : statistics;
         int files[G_N_ELEMENTS(statistics)];
         size_t n = 0;
 
-        while (interface && n < G_N_ELEMENTS(statistics) &&
-               (files[n] = open_statistic(interface, statistics[n])) >= 0)
+        while (interface && (macvtap || is_here(tap)) && n < G_N_ELEMENTS(statistics) &&
+               (files[n] = open_statistic(interface, names[n])) >= 0)
                 n++;
         if (n < G_N_ELEMENTS(statistics))
                 while (n-- > 0)

@@ -139,6 +139,11 @@ static int tap_set_program(int fd, const struct sock_fprog *program) {
         return 0;
 }
 
+/* A macvtap gets frames to its own address and to groups, and more than a driver wants is no fault (virtio 1.2, 5.1.6.5.1). */
+static int macvtap_set_program(int fd, const struct sock_fprog *program) {
+        return 0;
+}
+
 const struct net_port_ops net_tap_ops = {
         .adopt = tap_adopt,
         .offloads = tap_offloads,
@@ -146,3 +151,21 @@ const struct net_port_ops net_tap_ops = {
         .attach = tap_attach,
         .set_program = tap_set_program,
 };
+
+static const struct net_port_ops macvtap_ops = {
+        .adopt = tap_adopt,
+        .offloads = tap_offloads,
+        .set_offloads = tap_set_offloads,
+        .attach = tap_attach,
+        .set_program = macvtap_set_program,
+};
+
+const struct net_port_ops *net_tap_ops_for(int fd) {
+        struct sock_fprog present = { 0 };
+        struct ifreq ifr = { 0 };
+
+        if (ioctl(fd, TUNGETIFF, &ifr) == 0 && ioctl(fd, TUNGETFILTER, &present) < 0 &&
+            errno == EINVAL)
+                return &macvtap_ops;
+        return &net_tap_ops;
+}

@@ -494,5 +494,5 @@ vnet_new(const gmem *mem,
 
 struct virtio_dev *
 virtio_net_new(const gmem *mem, const struct virtio_net_config *config, GError **error) {
-        return vnet_new(mem, config, &net_tap_ops, error);
+        return vnet_new(mem, config, net_tap_ops_for(config->tap_fds[0]), error);
 }
