@@ -18,6 +18,7 @@
 #include "chvctl/config-args.h"
 #include "chvctl/console.h"
 #include "chvctl/fail.h"
+#include "chvctl/net-fds.h"
 #include "chvctl/output.h"
 #include "chvctl/session.h"
 #include "dbus/error.h"
@@ -65,7 +66,7 @@ add_terminals(const ChvConfig *config,
 static char *
 create(Options *options,
        Bus *bus,
-       const ChvConfig *config,
+       ChvConfig *config,
        const char *name,
        bool *ret_tty,
        GError **error) {
@@ -75,8 +76,14 @@ create(Options *options,
         g_autoptr(GVariant) reply = NULL;
         char *path;
 
-        if (!chv_name_valid(name, error) || !add_terminals(config, &fds, list, ret_tty, error))
+        if (!chv_name_valid(name, error) || !add_terminals(config, &fds, list, ret_tty, error) ||
+            !net_fds_take(config, &fds, list, error))
                 return NULL;
+        if (options->host && g_unix_fd_list_get_length(list) > 0) {
+                g_set_error(error, CHV_ERROR, CHV_ERROR_NOT_SUPPORTED,
+                            "descriptors (fd, tty) do not go through ssh");
+                return NULL;
+        }
         if (options->remove)
                 g_variant_dict_insert(&dict, "transient", "b", TRUE);
         reply = bus_call_with_fds(

@@ -441,9 +441,18 @@ static bool check_vhost(const ChvNetConfig *net, const char *where, GError **err
                            where);
 }
 
+/* They are replaced by the client that has them. */
+static bool check_fds(const ChvNetConfig *net, const char *where, GError **error) {
+        return !net->fds || chv_invalid(error,
+                                        "%s.fds: descriptors are handed over when a machine is "
+                                        "created, and are no part of its configuration",
+                                        where);
+}
+
 static bool check_net(const ChvNetConfig *net, uint32_t vcpus, const char *where, GError **error) {
         if ((net->tap && !check_tap(net->tap, where, error)) || !check_bridge(net, where, error) ||
-            !check_vhost_net(net, where, error) || !check_backend(net, where, error))
+            !check_fds(net, where, error) || !check_vhost_net(net, where, error) ||
+            !check_backend(net, where, error))
                 return false;
         if (net->num_queues % 2 != 0)
                 return chv_invalid(

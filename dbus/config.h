@@ -126,6 +126,7 @@ typedef struct {
         ChvRateLimiter limiter;                      /* of each direction */
         char *vhost;                                 /* "auto", "on" or "off"; NULL: auto */
         bool rss;
+        char **fds; /* numbers; NULL-terminated or NULL. Of clients, which replace them by descriptors */
         bool vhost_user;
         char *vhost_socket;
         char *vhost_mode; /* "client" or "server", which we are; NULL: client */

@@ -440,6 +440,15 @@ static const ChvOption net[] = {
                  "hashes; "
                  "not with vhost=on",
           .offset = offsetof(ChvNetConfig, rss) },
+        { .key = "fds",
+          .cli = "fd",
+          .type = CHV_OPT_STRV,
+          .min = 1,
+          .max = 10,
+          .doc = "descriptors of a tap or macvtap that chvctl was started with, one a pair of "
+                 "queues: "
+                 "3 or [3,4]",
+          .offset = offsetof(ChvNetConfig, fds) },
         { .key = "vhost_user",
           .type = CHV_OPT_BOOL,
           .fallback = "off",
@@ -586,7 +595,7 @@ static const ChvSection sections[] = {
           .list = true,
           .doc = "a virtio network interface",
           SECTION(net, ChvNetConfig),
-          .later = "iommu fds fd",
+          .later = "iommu",
           .offset = offsetof(ChvConfig, net) },
         { .key = "rng",
           .cli = "rng",

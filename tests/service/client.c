@@ -7,6 +7,10 @@
 
 #include "tests/service/client.h"
 
+#include <unistd.h>
+
+const int *client_fds;
+
 int client_run(Service *service, const char *editor, char **ret_out, ...) {
         g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(
                         G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE);
@@ -24,6 +28,8 @@ int client_run(Service *service, const char *editor, char **ret_out, ...) {
                 g_ptr_array_add(argv, (gpointer) word);
         va_end(words);
         g_ptr_array_add(argv, NULL);
+        for (unsigned i = 0; client_fds && client_fds[i] >= 0; i++)
+                g_subprocess_launcher_take_fd(launcher, dup(client_fds[i]), client_fds[i]);
         g_subprocess_launcher_unsetenv(launcher, "VISUAL");
         g_subprocess_launcher_setenv(launcher, "EDITOR", editor ?: "false", true);
         g_subprocess_launcher_setenv(launcher, "TMPDIR", service->dir, true);

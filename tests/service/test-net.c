@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/service/service.h"
+#include "tests/service/client.h"
 
 static bool has_network;
 static int control = -1;
@@ -207,6 +207,48 @@ static void test_given(void) {
         assert_names(error, CHV_ERROR_RESOURCE, "bridge is for an interface that is named");
 }
 
+/* chvctl hands over what it was started with, one descriptor a pair. */
+static void test_chvctl(void) {
+        g_autoptr(Service) service = start();
+        g_autofree char *one = NULL, *both = NULL, *off = NULL;
+        struct ifreq ifr = request("chvgiven0");
+        int fds[3] = { -1, -1, -1 };
+
+        if (!service)
+                return;
+        for (unsigned i = 0; i < 2; i++) {
+                fds[i] = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+                ifr.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+                g_assert_cmpint(ioctl(fds[i], TUNSETIFF, &ifr), ==, 0);
+        }
+        client_fds = fds;
+        one = g_strdup_printf("fd=%d", fds[0]);
+        both = g_strdup_printf("fd=[%d,%d]", fds[0], fds[1]);
+#define CREATE(name, expected, net)                                                                \
+        g_assert_cmpint(client_run(service, NULL, NULL, "create", name, "--kernel",                \
+                                   service->kernel, "--cpus", "boot=2", "--net", net, NULL),       \
+                        ==, expected)
+        CREATE("a", 0, both);
+        CREATE("b", 0, one);
+        CREATE("c", 2, "fd=2");
+        CREATE("d", 2, "fd=999");
+        CREATE("e", 2, "fd=x");
+        CREATE("f", 2, "fd=3,tap=chvt0");
+        CREATE("g", 2, "fd=3,num_queues=4");
+        CREATE("h", 2, "fd=3,backend=passt");
+        g_assert_cmpint(client_run(service, NULL, NULL, "check", "--kernel", service->kernel,
+                                   "--net", one, NULL),
+                        ==, 2);
+        client_fds = NULL;
+        (void) close(fds[0]);
+        (void) close(fds[1]);
+        g_assert_cmpuint(if_nametoindex("chvgiven0"), >, 0);
+        g_variant_unref(vm_call(service, "/org/cloudhypervisor/vm/a", "Start", NULL));
+        off = vm_ask(service, "/org/cloudhypervisor/vm/a", "GetConfig");
+        g_assert_nonnull(strstr(off, "'num_queues': <uint16 4>"));
+        g_assert_null(strstr(off, "fds"));
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         /* Before there is another thread: what is started from here lives in that network. */
@@ -218,5 +260,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/net/own-tap", test_own_tap);
         g_test_add_func("/net/one-vm-each", test_one_vm_each);
         g_test_add_func("/net/given", test_given);
+        g_test_add_func("/net/chvctl", test_chvctl);
         return g_test_run();
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-FileCopyrightText: The chvd developers
 # SPDX-License-Identifier: Apache-2.0
-# A network over a macvtap: named, with two pairs of queues that the kernel serves, and one that the worker serves. The interface has the guest's address; TCP goes both ways; it is one machine's at a time.
+# A network over a macvtap: named, with two pairs of queues that the kernel serves, and one that the worker serves; and as
+# descriptors that chvctl was started with. The interface has the guest's address; TCP goes both ways; it is one machine's at a time.
 # Limit: 600
 . "$(dirname "$0")/../lib.sh"
 
@@ -65,3 +66,12 @@ end worker
 
 create no 6.12 vmlinux "$line" --net tap=mv0,ip=192.168.79.3,mask=255.255.255.0
 refused 'no ip' chvctl start no
+
+echo "--- descriptors"
+exec 7<>"/dev/tap$(cat /sys/class/net/mv0/ifindex)"
+refused 'mac=52:54:00:79:00:02' create no2 6.12 vmlinux "$line" --net id=lan,fd=7,mac=52:54:00:79:00:03
+create given 6.12 vmlinux "$line" --net id=lan,fd=7,mac=52:54:00:79:00:02,vhost=off
+exec 7<&-
+chvctl start given
+talks given 1
+end given

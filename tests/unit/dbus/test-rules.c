@@ -139,6 +139,9 @@ static void test_rules(void) {
         refuse(K "memory shared=on disk vhost_user=on,socket=/s,lock_granularity=full",
                "disks[0].lock_granularity: not with vhost_user");
         refuse(K "disk path=/d,socket=/s", "disks[0].vhost_socket: needs vhost_user=on");
+        refuse(K "net fd=3",
+               "net[0].fds: descriptors are handed over when a machine is created, and are no part "
+               "of its configuration");
         refuse(K "memory shared=on net vhost_user=on", "net[0].vhost_socket: is missing");
         refuse(K "net vhost_user=on,socket=/s", "net[0].vhost_user: needs memory.shared=on");
         refuse(K "net socket=/s", "net[0].vhost_socket: needs vhost_user=on");
