@@ -119,7 +119,10 @@ static int start_timer(struct vnet_pair *pair, struct io_timer *timer) {
 }
 
 static int start_timers(struct vnet_pair *pair) {
-        int r = start_timer(pair, &pair->rx.timer);
+        int r = vnet_steers(pair->net) ? io_timer_open(&pair->rx.timer) : 0;
+
+        if (r >= 0)
+                r = start_timer(pair, &pair->rx.timer);
 
         return r < 0 ? r : start_timer(pair, &pair->tx.timer);
 }

@@ -8,8 +8,10 @@
  *
  * Any pair's thread may put a frame into any pair's receive queue, so here, and only here, a queue has a lock; it is held for one
  * frame, and for the interrupt when a thread is through. Buffers are taken for a frame that is there and never ahead, so that between two
- * frames nobody has any. Who finds no room in a queue drops the frame: one queue that nobody empties must not hold up the others.
- * Without a table of the driver's there is one queue for a thread's frames, its own, and as elsewhere they wait with the host.
+ * frames nobody has any. Who finds no room in another's queue drops the frame: one queue that nobody fills must not hold up the others.
+ * In its own, where the host's tap puts what the guest answers, it waits a while, because drivers fill their queues in bursts; but once,
+ * until the queue has taken a frame again. Without a table of the driver's there is one queue for a thread's frames, its own, and as
+ * elsewhere they wait with the host.
  */
 
 #include "devices/virtio/net.h"
@@ -17,6 +19,8 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+
+#define RETRY_NS 50000u
 
 enum put {
         PUT,
@@ -126,6 +130,17 @@ static bool wait_for_buffers(struct vnet_pair *pair) {
         return !come;
 }
 
+/* False: it has waited long enough. */
+static bool wait_a_while(struct vnet_pair *pair) {
+        struct vnet_rx *rx = &pair->rx;
+
+        if (rx->target != pair->index || rx->tries >= pair->net->patience || !rx->timer.thread)
+                return false;
+        rx->tries++;
+        vnet_pair_wait(pair, &rx->timer, &rx->limited, RETRY_NS);
+        return true;
+}
+
 static void drop(struct vnet_pair *pair) {
         pair->rx.held = 0;
         vnet_count(&pair->rx.n.drops, 1);
@@ -140,6 +155,9 @@ static bool deliver(struct vnet_pair *pair) {
 
         if (result == PUT_EMPTY && !pair->rss.steering)
                 return !wait_for_buffers(pair);
+        if ((result == PUT_EMPTY || result == PUT_NO_ROOM) && pair->rss.steering &&
+            wait_a_while(pair))
+                return false;
         if (result != PUT) {
                 drop(pair);
                 return true;
@@ -150,6 +168,8 @@ static bool deliver(struct vnet_pair *pair) {
         vnet_count(&rx->n.bytes, frame.iov_len);
         if (rx->target != pair->index)
                 vnet_count(&rx->n.steered, 1);
+        else
+                rx->tries = 0;
         rx->held = 0;
         return true;
 }
@@ -238,6 +258,7 @@ void vnet_steer_open(struct vnet_pair *pair, bool open) {
         pthread_mutex_unlock(&rx->lock);
         if (!open && rx->held > 0)
                 drop(pair);
+        rx->tries = 0;
         /* So that the first run asks the driver not to tell of buffers. */
         rx->hungry = open;
 }

@@ -441,6 +441,7 @@ static void init(struct vnet *net, const struct virtio_net_config *config, const
         net->mac_filter = config->mac_filter;
         net->mtu = config->mtu;
         net->n_pairs = config->n_pairs;
+        net->patience = VNET_PATIENCE;
         net->active_pairs = 1;
         net->pairs = g_new0(struct vnet_pair *, net->n_pairs);
         net->kernel_failed = config->kernel_failed;

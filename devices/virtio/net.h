@@ -25,6 +25,9 @@
 /* Frames moved in one direction before the other, and calls of other threads, get their turn. */
 #define VNET_BUDGET 256
 
+/* How often a frame looks for buffers of its queue, every 50 us, before it is dropped. */
+#define VNET_PATIENCE 40u
+
 /* Receive buffers taken ahead. With mergeable ones up to this many iovecs are kept, and one more chain. */
 #define VNET_AHEAD_IOVS (IOV_MAX / 2)
 
@@ -62,6 +65,7 @@ struct vnet_rx {
         /* Of net-steer.c: the pair whose queue the frame goes to that is held, whole, in spill. The lock is for q, which other pairs'
          * threads use then, too, and for open: they may. */
         unsigned target;
+        unsigned tries; /* to put a frame in the pair's own queue, in a row */
         pthread_mutex_t lock;
         bool open;
 
@@ -160,7 +164,7 @@ struct vnet {
         struct vnet_filter filter;
         struct vnet_rss rss;
 
-        unsigned n_pairs;
+        unsigned n_pairs, patience;
         struct vnet_pair **pairs;
         struct vnet_ctrl ctrl;
         struct vnet_announce announce;
