@@ -3,7 +3,8 @@
 
 /*
  * Interfaces on top of another one whose frames go through a character device, /dev/tap and the interface's number. They are told
- * from taps by sysfs: the device's class, and the folder that an interface has for its device.
+ * from taps by sysfs: the device's class, and the folder that an interface has for its device. An ipvtap has those too, but hears only what
+ * goes to an IP address of its own, which none but the guest knows.
  */
 
 #include "daemon/chvd/macvtap.h"
@@ -25,7 +26,7 @@ bool chvd_macvtap_is(dev_t device) {
         g_autofree char *class = g_file_read_link(path, /* error= */ NULL);
         const char *name = class ? strrchr(class, '/') : NULL;
 
-        return name && (strcmp(name, "/macvtap") == 0 || strcmp(name, "/ipvtap") == 0);
+        return name && strcmp(name, "/macvtap") == 0;
 }
 
 /* 0: it has none. */
@@ -33,12 +34,14 @@ static dev_t device_of(const char *interface) {
         unsigned index = if_nametoindex(interface), numbers[2];
         g_autofree char *path = g_strdup_printf("/sys/class/net/%s/tap%u/dev", interface, index);
         char text[32] = "";
+        dev_t device;
         chv_autofd fd = index > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
         if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
             sscanf(text, "%u:%u", &numbers[0], &numbers[1]) != 2)
                 return 0;
-        return makedev(numbers[0], numbers[1]);
+        device = makedev(numbers[0], numbers[1]);
+        return chvd_macvtap_is(device) ? device : 0;
 }
 
 char *chvd_macvtap_path(const char *interface) {

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Whether a character device is a queue of a macvtap or ipvtap, as far as this network namespace's sysfs tells. */
+/* Whether a character device is a queue of a macvtap, as far as this network namespace's sysfs tells. */
 bool chvd_macvtap_is(dev_t device);
 
 /* Path of the device that an interface's queues are opened from; NULL: it is no such interface. */
