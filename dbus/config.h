@@ -210,6 +210,9 @@ void chv_config_resolve_paths(ChvConfig *config, const char *directory);
 /* Rules across options (reference 1.15). */
 bool chv_config_validate(const ChvConfig *config, GError **error);
 
+/* The part of it that is about one network, apart from its id and slot; where is for the message: "net[0]". */
+bool chv_net_validate(const ChvNetConfig *net, uint32_t vcpus, const char *where, GError **error);
+
 /* Whether each bucket has what it needs; where is for the message: "net[0]". */
 bool chv_limiter_validate(const ChvRateLimiter *limiter, const char *where, GError **error);
 
