@@ -1,10 +1,7 @@
 /* SPDX-FileCopyrightText: The chvd developers */
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/*
- * A new VHDX, and one that grows. The order in a new file is headers, log, metadata, table, blocks. In one that grows the table
- * stays where it is as long as its region has room; the size and the new entries change in one entry of the log.
- */
+/* A new VHDX. The order in its file is headers, log, metadata, table, blocks. */
 
 #include "devices/block/image/crc32c.h"
 #include "devices/block/image/vhdx-private.h"
@@ -208,85 +205,4 @@ bool vhdx_create(
         for (unsigned i = 0; r == 0 && i < 2; i++)
                 r = vhdx_write_header(&v);
         return r == 0 || hv_error_errno(error, -r, "making a VHDX");
-}
-
-/* The rest of the last block, which may hold anything, becomes a part of the disk. */
-static int zero_rest(struct vhdx *v) {
-        uint64_t skip = v->img.size % v->block,
-                 entry = v->bat[vhdx_entry_of(v->ratio, v->n_blocks - 1)];
-
-        if (skip == 0 || VHDX_STATE(entry) != VHDX_PRESENT)
-                return 0;
-        return image_file_zero(
-                        v->file, VHDX_PLACE(entry) + skip, v->block - skip, /* unmap= */ true);
-}
-
-static void grow_table(struct vhdx *v, uint64_t size) {
-        uint32_t pages = vhdx_pages_for(v, size), blocks = vhdx_blocks_for(v, size);
-
-        v->bat = g_realloc(v->bat, (size_t) pages * VHDX_PAGE);
-        v->dirty = g_realloc(v->dirty, pages);
-        memset(v->bat + (size_t) v->n_pages * VHDX_PAGE_ENTRIES, 0,
-               (size_t) (pages - v->n_pages) * VHDX_PAGE);
-        memset(v->dirty + v->n_pages, 0, pages - v->n_pages);
-        v->n_pages = pages;
-        /* Entries of no block may have been anything. */
-        for (uint32_t i = v->n_blocks; i < blocks; i++) {
-                v->bat[vhdx_entry_of(v->ratio, i)] = VHDX_NOT_PRESENT;
-                vhdx_mark(v, vhdx_entry_of(v->ratio, i));
-        }
-}
-
-static int write_size(struct vhdx *v, uint64_t size) {
-        g_autofree uint8_t *page = g_malloc(VHDX_PAGE);
-        uint64_t at = v->size_at - v->size_at % VHDX_PAGE;
-        uint8_t value[8];
-        int r = image_file_read(v->file, at, page, VHDX_PAGE);
-
-        vhdx_put64(value, size);
-        memcpy(page + v->size_at % VHDX_PAGE, value, MIN(8, VHDX_PAGE - v->size_at % VHDX_PAGE));
-        return r < 0 ? r : vhdx_commit(v, &at, page, 1);
-}
-
-static int grow(struct vhdx *v, uint64_t size) {
-        uint32_t blocks = vhdx_blocks_for(v, size);
-        int r = zero_rest(v);
-
-        if (r < 0)
-                return r;
-        grow_table(v, size);
-        for (uint32_t i = v->n_blocks; r == 0 && v->fixed && i < blocks; i++)
-                r = vhdx_place_block(v, i);
-        if (r < 0)
-                return r;
-        /* First the entries, of which nobody knows before the size says so. */
-        v->n_blocks = blocks;
-        r = vhdx_flush(&v->img);
-        return r < 0 ? r : write_size(v, size);
-}
-
-bool vhdx_resize(struct image *img, uint64_t size, GError **error) {
-        struct vhdx *v = (struct vhdx *) img;
-        int r;
-
-        if (size < img->size) {
-                g_set_error_literal(
-                                error, HV_ERROR, HV_ERROR_UNSUPPORTED,
-                                "a VHDX cannot be made smaller");
-                return false;
-        }
-        if (size > VHDX_SIZE_MAX || size % v->sector != 0 || v->size_at % 8 != 0 ||
-            (uint64_t) vhdx_pages_for(v, size) * VHDX_PAGE > v->bat_len) {
-                g_set_error(error, HV_ERROR, HV_ERROR_UNSUPPORTED,
-                            "the VHDX cannot be made so large: its table has room for "
-                            "%" G_GUINT64_FORMAT " blocks of %u bytes, a sector has %u",
-                            v->bat_len / sizeof(uint64_t) * v->ratio / (v->ratio + 1), v->block,
-                            v->sector);
-                return false;
-        }
-        r = grow(v, size);
-        if (r < 0)
-                return hv_error_errno(error, -r, "making the VHDX larger");
-        img->size = size;
-        return true;
 }

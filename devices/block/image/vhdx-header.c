@@ -166,22 +166,27 @@ static bool take_region(struct vhdx *v, const uint8_t *entry, GError **error) {
         return true;
 }
 
-bool vhdx_read_regions(struct vhdx *v, GError **error) {
-        g_autofree uint8_t *table = g_malloc(VHDX_REGIONS_LEN);
-        bool valid = false;
-        uint32_t n;
-
-        for (unsigned copy = 0; !valid && copy < 2; copy++) {
+int vhdx_load_regions(struct vhdx *v, uint8_t *table) {
+        for (unsigned copy = 0; copy < 2; copy++) {
                 int r = vhdx_read_patched(v, VHDX_REGIONS_AT(copy), table, VHDX_REGIONS_LEN);
 
                 if (r < 0)
-                        return hv_error_errno(error, -r, "reading the VHDX's regions");
-                valid = memcmp(table, "regi", 4) == 0 && is_summed(table, VHDX_REGIONS_LEN);
+                        return r;
+                if (memcmp(table, "regi", 4) == 0 && is_summed(table, VHDX_REGIONS_LEN))
+                        return vhdx_get32(table + 8) <= REGIONS_MAX ? 0 : -EBADMSG;
         }
-        n = vhdx_get32(table + 8);
-        if (!valid || n > REGIONS_MAX)
+        return -EBADMSG;
+}
+
+bool vhdx_read_regions(struct vhdx *v, GError **error) {
+        g_autofree uint8_t *table = g_malloc(VHDX_REGIONS_LEN);
+        int r = vhdx_load_regions(v, table);
+
+        if (r == -EBADMSG)
                 return vhdx_refuse(error, " has no valid table of regions");
-        for (uint32_t i = 0; i < n; i++)
+        if (r < 0)
+                return hv_error_errno(error, -r, "reading the VHDX's regions");
+        for (uint32_t i = 0; i < vhdx_get32(table + 8); i++)
                 if (!take_region(v, table + 16 + i * 32, error))
                         return false;
         if (v->bat_len == 0 || v->metadata_len == 0)

@@ -7,8 +7,8 @@
 #include "devices/block/image/image.h"
 
 /*
- * VHDX ([MS-VHDX]) in four files: headers, regions and metadata (vhdx-header.c), the log (vhdx-log.c), making, growing and checking
- * (vhdx-create.c, vhdx-check.c), and the format itself (vhdx.c).
+ * VHDX ([MS-VHDX]) in some files: headers, regions and metadata (vhdx-header.c), the log (vhdx-log.c), making, another size and checking
+ * (vhdx-create.c, vhdx-resize.c, vhdx-check.c), and the format itself (vhdx.c).
  */
 
 #define VHDX_MIB (1024u * 1024u)
@@ -120,6 +120,8 @@ static inline uint64_t vhdx_entry_of(uint64_t ratio, uint64_t block) {
 /* vhdx-header.c */
 bool vhdx_read_header(struct vhdx *v, GError **error);
 bool vhdx_read_regions(struct vhdx *v, GError **error);
+/* A valid table of regions, VHDX_REGIONS_LEN bytes. 0 or negative errno; -EBADMSG: there is none. */
+int vhdx_load_regions(struct vhdx *v, uint8_t *table);
 bool vhdx_read_metadata(struct vhdx *v, GError **error);
 /* Writes the fields above into the other slot. 0 or negative errno. The caller syncs before, what has to be. */
 int vhdx_write_header(struct vhdx *v);
@@ -147,7 +149,14 @@ bool vhdx_is_good_place(const struct vhdx *v, uint64_t at);
 /* Gives a block a place at the end of the file. */
 int vhdx_place_block(struct vhdx *v, uint32_t block);
 int vhdx_flush(struct image *img);
+/* After a flush: nothing is left in the log. */
+int vhdx_end_log(struct vhdx *v);
+/* The table's page as the file has it. */
+void vhdx_fill_page(const struct vhdx *v, uint32_t page, uint8_t *out);
 void vhdx_mark(struct vhdx *v, uint64_t entry);
+
+/* vhdx-resize.c */
+bool vhdx_resize(struct image *img, uint64_t size, GError **error);
 
 /* vhdx-create.c, vhdx-check.c */
 extern const struct image_option_spec vhdx_options[];
@@ -156,5 +165,4 @@ bool vhdx_create(
                 uint64_t size,
                 struct image_options *options,
                 GError **error);
-bool vhdx_resize(struct image *img, uint64_t size, GError **error);
 bool vhdx_check(struct image *img, struct image_check *check, GError **error);

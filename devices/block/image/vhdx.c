@@ -211,7 +211,7 @@ static int vhdx_discard(struct image *img, uint64_t offset, uint64_t len) {
         return each_present(img, offset, len, discard, /* unmap= */ true);
 }
 
-static void fill_page(const struct vhdx *v, uint32_t page, uint8_t *out) {
+void vhdx_fill_page(const struct vhdx *v, uint32_t page, uint8_t *out) {
         for (uint32_t i = 0; i < VHDX_PAGE_ENTRIES; i++)
                 vhdx_put64(out + i * sizeof(uint64_t),
                            v->bat[(size_t) page * VHDX_PAGE_ENTRIES + i]);
@@ -227,7 +227,7 @@ static int commit_some(struct vhdx *v) {
         for (uint32_t i = 0; i < v->n_pages && n < VHDX_COMMIT_MAX; i++) {
                 if (!v->dirty[i])
                         continue;
-                fill_page(v, i, pages + (size_t) n * VHDX_PAGE);
+                vhdx_fill_page(v, i, pages + (size_t) n * VHDX_PAGE);
                 at[n] = v->bat_at + (uint64_t) i * VHDX_PAGE;
                 which[n++] = i;
         }
@@ -254,15 +254,24 @@ int vhdx_flush(struct image *img) {
         return r;
 }
 
+int vhdx_end_log(struct vhdx *v) {
+        int r;
+
+        if (vhdx_guid_equal(&v->log_id, &vhdx_guid_none))
+                return 0;
+        r = image_file_sync(v->file);
+        if (r < 0)
+                return r;
+        v->log_id = vhdx_guid_none;
+        return vhdx_write_header(v);
+}
+
 /* With nothing left in the log: others need not replay it. */
 static void vhdx_close(struct image *img) {
         struct vhdx *v = (struct vhdx *) img;
 
-        if (!img->readonly && v->n_dirty == 0 && !vhdx_guid_equal(&v->log_id, &vhdx_guid_none) &&
-            image_file_sync(v->file) == 0) {
-                v->log_id = vhdx_guid_none;
-                (void) vhdx_write_header(v);
-        }
+        if (!img->readonly && v->n_dirty == 0)
+                (void) vhdx_end_log(v);
         vhdx_free(v);
 }
 

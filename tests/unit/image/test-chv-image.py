@@ -72,6 +72,13 @@ def formats(ability="read"):
     return [row[0] for row in rows if ability == "read" or ability in row[1].split(",")]
 
 
+def qemu_writes(name, form, at, size):
+    """Something that is not zeros, if qemu-io is there."""
+    if shutil.which("qemu-io"):
+        done = run("-f", form, "-c", f"write -P 7 {at} {size}", "-c", f"read -P 7 {at} {size}", name, program="qemu-io")
+        check(done.returncode == 0 and "failed" not in done.stdout, f"{name}: {done.stdout}{done.stderr}")
+
+
 # Where qemu-img calls a format otherwise.
 QEMU_NAMES = {"vhd": "vpc"}
 
@@ -444,6 +451,39 @@ def resizing_formats():
     check(done >= 2, "formats that can be resized")
 
 
+def vhdx_sizes():
+    """Larger than the region of its table, smaller than it was, and both again; the peer reads and writes it each time."""
+    fill("source", 12 * MIB, 31)
+    for maker in ("ours", "theirs"):
+        for subformat, large in (("dynamic", 300 << 30), ("fixed", 40 * MIB)):
+            name = f"{maker}-{subformat}.vhdx"
+            options = f"subformat={subformat},block_size=1M"
+            if maker == "ours":
+                good("convert", "-O", "vhdx", "-o", options, "source", name)
+            else:
+                qemu("convert", "-f", "raw", "-O", "vhdx", "-o", options, "source", name)
+            kept = 12 * MIB
+            for size in (large, 5 * MIB + 512, 9 * MIB, 2 * large, 7 * MIB):
+                good("resize", "--shrink", name, str(size))
+                check(told("check", "--json", name)["corruptions"] == 0, f"{name} at {size}")
+                qemu("check", "-f", "vhdx", name)
+                check(json.loads(qemu("info", "--output=json", "-f", "vhdx", name))["virtual-size"] == size, name)
+                if size > 100 * MIB:
+                    qemu_writes(name, "vhdx", size - MIB, MIB)
+                    continue
+                kept = min(kept, size)
+                with open("source", "rb") as source, open("expected", "wb") as f:
+                    f.write(source.read(kept))
+                    f.truncate(size)
+                qemu("compare", "-f", "vhdx", "-F", "raw", name, "expected")
+                good("compare", "-f", "vhdx", "-F", "raw", name, "expected")
+            check(os.stat(name).st_size < 60 * MIB, f"{name} has {os.stat(name).st_size} bytes")
+    bad("resize", "ours-dynamic.vhdx", "64T", text="cannot have that size")
+    bad("resize", "ours-dynamic.vhdx", "512", text="--shrink")
+    good("create", "-f", "vhdx", "-o", "sector_size=4096", "sectors.vhdx", "1M")
+    bad("resize", "sectors.vhdx", "2001K", text="a sector has 4096")
+
+
 def vhdxs():
     fill("a.raw", 12 * MIB, 14)
     for n, options in enumerate(("block_size=1M", "block_size=256M,log_size=4M", "subformat=fixed,block_size=2M", "subformat=fixed")):
@@ -766,7 +806,7 @@ def chvctl():
 
 
 TESTS = [bad_lines, bad_files, bad_options, overwriting, in_use, removal, closed_streams, sandboxed, info, sizes, resizing, comparing,
-         progress, convert_into, sparse, through_qemu, every_pair, many_blocks, maps, resizing_formats, vhdxs, chains, data_files, bad_chains, snapshots, packed, vmdks, large_vmdks,
+         progress, convert_into, sparse, through_qemu, every_pair, many_blocks, maps, resizing_formats, vhdx_sizes, vhdxs, chains, data_files, bad_chains, snapshots, packed, vmdks, large_vmdks,
          bad_vmdks, streams, chvctl]
 
 

@@ -18,6 +18,7 @@
 #define MIB (1024u * 1024u)
 #define SIZE (5u * MIB)
 #define SIZE_MAX_GROWN (12u * MIB)
+#define SIZE_MIN_SHRUNK (256u * 1024u)
 #define N_OPERATIONS 80u
 #define CHECK_EVERY 40u
 #define N_SNAPSHOTS 3u
@@ -197,6 +198,26 @@ static void do_grow(struct run *run) {
         set_size(run, run->model, run->img->size);
 }
 
+static void do_shrink(struct run *run) {
+        uint64_t less = 512 * (uint64_t) g_rand_int_range(run->rand, 1, 3000),
+                 size = run->img->size - less;
+        g_autoptr(GError) error = NULL;
+
+        if (!run->img->format->resize || run->img->size < less + SIZE_MIN_SHRUNK)
+                return;
+        note(run, "shrink", size, 0);
+        if (!run->img->format->resize(run->img, size, &error)) {
+                /* As when it grows; and dynamic VHDs only do that. */
+                if (!g_str_equal(run->set->format, "vhd") &&
+                    (!run->set->options || !strstr(run->set->options, "compat=0.10")))
+                        fail(run, error->message);
+                expect(run, run->img->size == run->model->len, "the size has changed");
+                return;
+        }
+        expect(run, run->img->size < run->model->len, "it did not shrink");
+        set_size(run, run->model, run->img->size);
+}
+
 static GByteArray *copy_of(const GByteArray *a) {
         return g_byte_array_append(g_byte_array_sized_new(a->len), a->data, a->len);
 }
@@ -263,8 +284,9 @@ static void do_read(struct run *run) {
 
 static void do_one(struct run *run) {
         static void (*const acts[])(struct run * run) = {
-                do_write, do_write, do_write,  do_write, do_zero,  do_zero,     do_discard,
-                do_flush, do_grow,  do_reopen, do_read,  do_write, do_snapshot, do_snapshot,
+                do_write,  do_write,   do_write, do_write,    do_zero,
+                do_zero,   do_discard, do_flush, do_grow,     do_shrink,
+                do_reopen, do_read,    do_write, do_snapshot, do_snapshot,
         };
 
         acts[g_rand_int_range(run->rand, 0, G_N_ELEMENTS(acts))](run);

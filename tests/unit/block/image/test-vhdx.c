@@ -292,6 +292,73 @@ static void test_power_in_resize(gconstpointer options) {
         check_cuts(d, &run);
 }
 
+/* Whatever the power leaves of it: a table that has moved to another region, or the one that there was, with all that was flushed. */
+static void check_moved(struct power_disk *d, const struct run *run, unsigned n, uint32_t seed) {
+        struct image_file *file = power_disk_cut(d, n, seed);
+        struct image *img = open_good(file, false);
+        uint8_t data[PIECE];
+
+        check_size(img, run, n);
+        for (unsigned i = 0; i < N_PLACES; i++) {
+                const struct history *h = &run->places[i];
+
+                if (h->offset > img->size - PIECE)
+                        continue;
+                g_assert_cmpint(image_read(img, h->offset, data, PIECE), ==, 0);
+                for (unsigned j = 0; j < PIECE; j += 512)
+                        g_assert_true(may_be(h, n, data[j]));
+        }
+        check_clean(img);
+        g_assert_cmpint(image_close(img), ==, 0);
+}
+
+static void test_table_moves(void) {
+        g_autoptr(power_disk) d = new_disk("block_size=1M");
+        struct run run = { 0 };
+        struct image *img = open_good(power_disk_open(d, /* readonly= */ false), false);
+        struct vhdx *v = (struct vhdx *) img;
+        uint64_t first = v->bat_at;
+
+        place(&run);
+        write_piece(img, d, &run.places[7], 7);
+        resize(img, d, &run, 130ull << 30);
+        g_assert_cmpuint(v->bat_at, !=, first);
+        g_assert_cmpuint(v->bat_len, ==, 2 * MIB);
+        write_piece(img, d, &run.places[3], 3);
+        run.places[20].offset = 129ull << 30;
+        write_piece(img, d, &run.places[20], 20);
+        flush(img, d, &run);
+        g_assert_cmpint(image_close(img), ==, 0);
+        for (unsigned n = 0; n <= power_disk_events(d); n++)
+                for (uint32_t seed = 0; seed < 4; seed++)
+                        check_moved(d, &run, n, seed);
+}
+
+/* What is cut off is gone from table and file, and zeros when it comes back. */
+static void test_shrinks(void) {
+        g_autoptr(power_disk) d = new_disk("block_size=1M");
+        struct run run = { 0 };
+        struct image *img = open_good(power_disk_open(d, /* readonly= */ false), false);
+        uint64_t all = img->size, half = 5 * MIB + 512, length;
+        g_autofree uint8_t *data = g_malloc(MIB);
+
+        memset(data, 9, MIB);
+        for (uint64_t at = 0; at < all; at += MIB)
+                g_assert_cmpint(image_write(img, at, data, (size_t) MIN(MIB, all - at)), ==, 0);
+        length = img->file->size;
+        resize(img, d, &run, half);
+        g_assert_cmpuint(img->file->size, <=, length - (all - half) / MIB * MIB + MIB);
+        check_clean(img);
+        resize(img, d, &run, all);
+        for (uint64_t at = 0; at < all; at += 512) {
+                g_assert_cmpint(image_read(img, at, data, 512), ==, 0);
+                g_assert_cmphex(data[0], ==, at < half ? 9 : 0);
+                g_assert_cmphex(data[511], ==, at < half ? 9 : 0);
+        }
+        check_clean(img);
+        g_assert_cmpint(image_close(img), ==, 0);
+}
+
 /* The n-th write or sync fails, or all from then on: an error, and what was flushed stays. */
 static void test_failing(void) {
         for (unsigned n = 1; n < 30; n++) {
@@ -684,6 +751,8 @@ int main(int argc, char **argv) {
         g_test_add_func("/vhdx/failing", test_failing);
         g_test_add_func("/vhdx/power", test_power);
         g_test_add_func("/vhdx/power-in-replay", test_power_in_replay);
+        g_test_add_func("/vhdx/table-moves", test_table_moves);
+        g_test_add_func("/vhdx/shrinks", test_shrinks);
         g_test_add_data_func("/vhdx/power-in-resize", "block_size=1M", test_power_in_resize);
         g_test_add_data_func(
                         "/vhdx/power-in-resize-fixed", "block_size=1M,subformat=fixed",
