@@ -11,6 +11,7 @@
 #include "devices/block/mapped.h"
 #include "hypervisor/error.h"
 #include "hypervisor/fd.h"
+#include "tests/unit/block/host-file.h"
 #include "tests/unit/block/support.h"
 #include "tests/unit/block/toy-image.h"
 
@@ -21,60 +22,9 @@
 
 #define DISK (1024u * 1024u)
 
-/* A host's file that does as it is told. */
-static struct {
-        atomic_int read_error, write_error, sync_error;
-        atomic_uint reads, syncs;
-} host;
-
-static ssize_t test_preadv(struct image_file *f, const struct iovec *iov, int n, uint64_t offset) {
-        atomic_fetch_add(&host.reads, 1);
-        if (host.read_error != 0)
-                return -host.read_error;
-        return preadv(f->fd, iov, n, (off_t) offset);
-}
-
-static ssize_t test_pwritev(struct image_file *f, const struct iovec *iov, int n, uint64_t offset) {
-        if (host.write_error != 0)
-                return -host.write_error;
-        return pwritev(f->fd, iov, n, (off_t) offset);
-}
-
-static int test_sync(struct image_file *f) {
-        atomic_fetch_add(&host.syncs, 1);
-        return -host.sync_error;
-}
-
-static int test_fallocate(struct image_file *f, int mode, uint64_t offset, uint64_t len) {
-        return fallocate(f->fd, mode, (off_t) offset, (off_t) len) < 0 ? -errno : 0;
-}
-
-static int test_truncate(struct image_file *f, uint64_t size) {
-        return ftruncate(f->fd, (off_t) size) < 0 ? -errno : 0;
-}
-
-static void test_free(struct image_file *f) {
-        (void) close(f->fd);
-        g_free(f);
-}
-
-static const struct image_file_ops test_ops = {
-        test_preadv, test_pwritev, test_sync, test_fallocate, test_truncate, test_free,
-};
-
-static struct image_file *file_new(uint64_t size) {
-        struct image_file *f = g_new0(struct image_file, 1);
-
-        memset(&host, 0, sizeof(host));
-        image_file_init(f, &test_ops);
-        f->fd = test_file_new(size, O_RDWR);
-        f->size = size;
-        return f;
-}
-
 static struct image *raw_new(uint64_t size) {
         g_autoptr(GError) error = NULL;
-        struct image *img = image_open(file_new(size), &(struct image_open){ "raw" }, &error);
+        struct image *img = image_open(host_file_new(size), &(struct image_open){ "raw" }, &error);
 
         g_assert_no_error(error);
         return img;
@@ -124,7 +74,7 @@ static void assert_bytes(const uint8_t *buf, size_t len, uint8_t byte) {
 }
 
 static void test_refused(void) {
-        struct disk_image *d = mapped_new(&toy_image_new(file_new(DISK), DISK, NULL)->img);
+        struct disk_image *d = mapped_new(&toy_image_new(host_file_new(DISK), DISK, NULL)->img);
         struct engine *e = engine_for(d, ENGINE_SYNC);
         char buf[512] = { 0 };
 
@@ -141,7 +91,7 @@ static void test_refused(void) {
 }
 
 static void test_readonly(void) {
-        struct toy_image *toy = toy_image_new(file_new(DISK), DISK, NULL);
+        struct toy_image *toy = toy_image_new(host_file_new(DISK), DISK, NULL);
         struct disk_image *d;
         struct engine *e;
         char buf[512] = { 0 };
@@ -165,7 +115,7 @@ static void test_readonly(void) {
 /* Each kind of cluster reads as what it is, known or not. */
 static void test_kinds(void) {
         struct image *below = raw_new(2 * TOY_CLUSTER + 512);
-        struct toy_image *toy = toy_image_new(file_new(DISK), DISK, below);
+        struct toy_image *toy = toy_image_new(host_file_new(DISK), DISK, below);
         struct disk_image *d;
         struct engine *e;
         uint8_t buf[TOY_CLUSTER];
@@ -209,7 +159,7 @@ static void test_kinds(void) {
 
 /* What is known goes past the image: its functions could not do it. */
 static void test_fast_path(void) {
-        struct toy_image *toy = toy_image_new(file_new(DISK), DISK, NULL);
+        struct toy_image *toy = toy_image_new(host_file_new(DISK), DISK, NULL);
         struct disk_image *d = mapped_new(&toy->img);
         struct engine *e = engine_for(d, ENGINE_SYNC);
         uint8_t buf[8192];
@@ -242,7 +192,7 @@ static void test_fast_path(void) {
 }
 
 static void test_flush(void) {
-        struct toy_image *toy = toy_image_new(file_new(DISK), DISK, NULL);
+        struct toy_image *toy = toy_image_new(host_file_new(DISK), DISK, NULL);
         struct disk_image *d = mapped_new(&toy->img);
         struct engine *e = engine_for(d, ENGINE_SYNC);
         struct test_req t;
@@ -276,7 +226,7 @@ static void test_flush(void) {
 }
 
 static void test_errors(void) {
-        struct toy_image *toy = toy_image_new(file_new(DISK), DISK, raw_new(DISK));
+        struct toy_image *toy = toy_image_new(host_file_new(DISK), DISK, raw_new(DISK));
         struct disk_image *d = mapped_new(&toy->img);
         struct engine *e = engine_for(d, ENGINE_SYNC);
         uint8_t buf[512] = { 0 };
@@ -301,7 +251,7 @@ static void test_errors(void) {
 
 /* A file that cannot be reached by a descriptor is served by the image's thread alone. */
 static void test_no_descriptor(void) {
-        struct image_file *f = file_new(DISK);
+        struct image_file *f = host_file_new(DISK);
         struct toy_image *toy = toy_image_new(f, DISK, NULL);
         int fd = f->fd;
         struct disk_image *d;
@@ -319,7 +269,7 @@ static void test_no_descriptor(void) {
 
 /* Space under a request that has not ended is nobody else's, and the image's thread waits for it in the end. */
 static void test_hold(void) {
-        struct toy_image *toy = toy_image_new(file_new(DISK), DISK, NULL);
+        struct toy_image *toy = toy_image_new(host_file_new(DISK), DISK, NULL);
         struct disk_image *d = mapped_new(&toy->img);
         struct engine *a = engine_for(d, ENGINE_SYNC), *b = engine_for(d, ENGINE_SYNC);
         uint8_t mine[512], theirs[512], buf[512];
@@ -363,7 +313,7 @@ static void test_gives_back(void) {
         g_autoptr(image_options) o = image_options_new();
         g_autoptr(GError) error = NULL;
         struct image_check check = { 0 };
-        struct image_file *file = file_new(0), *again;
+        struct image_file *file = host_file_new(0), *again;
         g_autofree uint8_t *buf = g_malloc0(DISK);
         struct disk_image *d;
         struct image *img;
@@ -560,14 +510,14 @@ static void test_random_raw(gconstpointer kind) {
 }
 
 static void test_random_toy(gconstpointer kind) {
-        struct toy_image *toy = toy_image_new(file_new(64 * TOY_CLUSTER), DISK, NULL);
+        struct toy_image *toy = toy_image_new(host_file_new(64 * TOY_CLUSTER), DISK, NULL);
 
         random_on(&toy->img, GPOINTER_TO_INT(kind));
 }
 
 static void test_random_chain(gconstpointer kind) {
-        struct toy_image *toy =
-                        toy_image_new(file_new(64 * TOY_CLUSTER), DISK, raw_new(DISK / 2 + 512));
+        struct toy_image *toy = toy_image_new(
+                        host_file_new(64 * TOY_CLUSTER), DISK, raw_new(DISK / 2 + 512));
 
         for (unsigned c = 0; c < 32; c++) {
                 toy->map[c] = c % 4 == 0 ? TOY_PACKED : c % 4 == 1 ? (int64_t) c : TOY_ABSENT;
@@ -581,7 +531,7 @@ static void test_random_chain(gconstpointer kind) {
 static void test_random_vhd(gconstpointer kind) {
         g_autoptr(image_options) o = image_options_new();
         g_autoptr(GError) error = NULL;
-        struct image_file *file = file_new(0);
+        struct image_file *file = host_file_new(0);
         struct image *img;
 
         g_assert_true(image_vhd.create(file, DISK, o, &error));

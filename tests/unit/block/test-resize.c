@@ -14,6 +14,7 @@
 #include "hypervisor/error.h"
 #include "hypervisor/fd.h"
 #include "rig.h"
+#include "tests/unit/block/host-file.h"
 #include "tests/unit/block/support.h"
 
 #include <errno.h>
@@ -363,49 +364,16 @@ static void test_qcow2(gconstpointer sync) {
         check_image(fd, 4096ull * DISK);
 }
 
-static atomic_bool full, slow;
-
-static ssize_t test_preadv(struct image_file *f, const struct iovec *iov, int n, uint64_t offset) {
-        return preadv(f->fd, iov, n, (off_t) offset);
-}
-
-static ssize_t test_pwritev(struct image_file *f, const struct iovec *iov, int n, uint64_t offset) {
-        if (atomic_load(&slow))
-                g_usleep(1000);
-        return atomic_load(&full) ? -ENOSPC : pwritev(f->fd, iov, n, (off_t) offset);
-}
-
-static int test_sync(struct image_file *f) {
-        return 0;
-}
-
-static int test_fallocate(struct image_file *f, int mode, uint64_t offset, uint64_t len) {
-        return fallocate(f->fd, mode, (off_t) offset, (off_t) len) < 0 ? -errno : 0;
-}
-
-static int test_truncate(struct image_file *f, uint64_t size) {
-        return ftruncate(f->fd, (off_t) size) < 0 ? -errno : 0;
-}
-
-static void test_free(struct image_file *f) {
-        (void) close(f->fd);
-        g_free(f);
-}
-
-static const struct image_file_ops full_ops = {
-        test_preadv, test_pwritev, test_sync, test_fallocate, test_truncate, test_free,
-};
-
 /* A host without space: the disk is as it was, and as well as it was when there is space again. */
 static void test_qcow2_full(void) {
         struct rig r;
-        autofd fd = start(&r, &(struct setup){ .format = &image_qcow2, .ops = &full_ops });
+        autofd fd = start(&r, &(struct setup){ .format = &image_qcow2, .ops = &host_file_ops });
 
         g_assert_cmpuint(write_byte(&r, DISK - 4096, 5), ==, VBLK_S_OK);
-        atomic_store(&full, true);
+        host.write_error = ENOSPC;
         refuse(&r, 1ull << 40, false, HV_ERROR_FAILED, "");
         refuse(&r, DISK / 2, true, HV_ERROR_FAILED, "");
-        atomic_store(&full, false);
+        host.write_error = 0;
         assert_reads(&r, DISK - 4096, 5);
         resize(&r, 1ull << 40, false, 1ull << 40);
         assert_reads(&r, DISK - 4096, 5);
@@ -486,7 +454,7 @@ static void test_slow(void) {
         autofd fd =
                         start(&r, &(struct setup){ .format = &image_qcow2,
                                                    .num_queues = 2,
-                                                   .ops = &full_ops,
+                                                   .ops = &host_file_ops,
                                                    .base = 2 * large });
 
         for (int round = 0; round < 2; round++) {
@@ -494,7 +462,7 @@ static void test_slow(void) {
                 unsigned served = 0, pauses = 0;
                 GThread *thread;
 
-                atomic_store(&slow, true);
+                host.write_us = 1000;
                 thread = g_thread_new("change", run_change, &c);
                 while (!atomic_load(&c.ended)) {
                         uint64_t at = (uint64_t) (served % 200) * 4096;
@@ -508,7 +476,7 @@ static void test_slow(void) {
                         served += !atomic_load(&c.ended);
                 }
                 (void) g_thread_join(thread);
-                atomic_store(&slow, false);
+                host.write_us = 0;
                 g_assert_no_error(c.error);
                 g_assert_true(c.good);
                 g_test_message("%u requests, %u pauses meanwhile", served, pauses);
@@ -529,20 +497,20 @@ static void test_stopped(void) {
         struct rig r;
         autofd fd =
                         start(&r, &(struct setup){ .format = &image_qcow2,
-                                                   .ops = &full_ops,
+                                                   .ops = &host_file_ops,
                                                    .base = 4096ull * DISK });
         struct change c = { .r = &r, .size = 2048ull * DISK };
         GThread *thread;
 
         g_assert_cmpuint(write_byte(&r, DISK - 4096, 5), ==, VBLK_S_OK);
-        atomic_store(&slow, true);
+        host.write_us = 1000;
         thread = g_thread_new("change", run_change, &c);
         for (int i = 0; i < 20; i++)
                 assert_reads(&r, DISK - 4096, 5);
         g_assert_false(atomic_load(&c.ended));
         atomic_store(&c.stop, true);
         (void) g_thread_join(thread);
-        atomic_store(&slow, false);
+        host.write_us = 0;
         g_assert_false(c.good);
         g_assert_error(c.error, HV_ERROR, HV_ERROR_FAILED);
         g_assert_nonnull(strstr(c.error->message, "before the disk had another size"));

@@ -14,11 +14,6 @@
 
 /* Bad set-up */
 
-static void expect_enable(struct virtq q, int r) {
-        g_assert_cmpint(virtq_enable(&q), ==, r);
-        g_assert_true(q.ready == (r == 0));
-}
-
 static void test_enable(void) {
         struct vq_rig r;
         struct virtq q;
@@ -26,15 +21,9 @@ static void test_enable(void) {
         vq_rig_up(&r);
         q = r.q;
         q.ready = false;
-        expect_enable(q, 0);
+        vq_rig_expect_enable(q, 0);
 
-#define WITH(field, value, result)                                                                 \
-        do {                                                                                       \
-                struct virtq bad = q;                                                              \
-                bad.field = value;                                                                 \
-                expect_enable(bad, result);                                                        \
-        } while (false)
-
+#define WITH(field, value, result) VQ_RIG_WITH(q, field, value, result)
         WITH(size, 0, -EINVAL);
         WITH(size, 3, -EINVAL);
         WITH(size, 2 * VQ_SIZE, -EINVAL);
@@ -62,14 +51,7 @@ static void test_not_ready(void) {
 
         vq_rig_up(&r);
         drv_put_avail_idx(&r.d, 1);
-        r.q.ready = false;
-        g_assert_cmpint(virtq_pop(&r.q, &r.chain), ==, VIRTQ_E_EMPTY);
-        g_assert_false(virtq_enable_notify(&r.q));
-        g_assert_false(virtq_want_interrupt(&r.q));
-        g_assert_cmpuint(virtq_pending(&r.q), ==, 0);
-        virtq_disable_notify(&r.q);
-        virtq_push(&r.q, 0, 0);
-        g_assert_cmpuint(r.q.used_idx, ==, 0);
+        vq_rig_expect_asleep(&r);
         vq_rig_down(&r);
 }
 

@@ -54,3 +54,21 @@ void vq_rig_down(struct vq_rig *r) {
         drv_ring_clear(&r->d);
         r->mem = gmem_free(r->mem);
 }
+
+void vq_rig_expect_enable(struct virtq q, int r) {
+        g_assert_cmpint(virtq_enable(&q), ==, r);
+        g_assert_true(q.ready == (r == 0));
+}
+
+void vq_rig_expect_asleep(struct vq_rig *r) {
+        uint16_t used_idx = r->q.used_idx;
+
+        r->q.ready = false;
+        g_assert_cmpint(virtq_pop(&r->q, &r->chain), ==, VIRTQ_E_EMPTY);
+        g_assert_false(virtq_enable_notify(&r->q));
+        g_assert_false(virtq_want_interrupt(&r->q));
+        g_assert_cmpuint(virtq_pending(&r->q), ==, 0);
+        virtq_disable_notify(&r->q);
+        virtq_push(&r->q, r->packed ? 1u << 16 : 0, 0);
+        g_assert_cmpuint(r->q.used_idx, ==, used_idx);
+}

@@ -31,3 +31,15 @@ void vq_rig_queue(struct vq_rig *r, gaddr base, uint16_t size, uint16_t table_ma
 void vq_rig_up(struct vq_rig *r);
 void vq_rig_up_packed(struct vq_rig *r);
 void vq_rig_down(struct vq_rig *r);
+
+/* virtq_enable() of a copy of q with another value in a field returns that. */
+#define VQ_RIG_WITH(q, field, value, result)                                                       \
+        do {                                                                                       \
+                struct virtq bad = (q);                                                            \
+                bad.field = (value);                                                               \
+                vq_rig_expect_enable(bad, (result));                                               \
+        } while (false)
+void vq_rig_expect_enable(struct virtq q, int r);
+
+/* A queue that is not enabled, whatever is in its ring, is empty and silent. */
+void vq_rig_expect_asleep(struct vq_rig *r);
