@@ -115,6 +115,7 @@ static bool check_vhost_disk(const ChvDiskConfig *disk, const char *where, GErro
                 { "poll", disk->poll > 0 },
                 { "registered_buffers", disk->registered_buffers },
                 { "lock_granularity", disk->lock_granularity },
+                { "iopoll", disk->iopoll },
         };
 
         if (!disk->vhost_socket)
@@ -197,6 +198,10 @@ check_engine(const ChvMemoryConfig *memory,
              GError **error) {
         if (disk->registered_buffers && disk->disable_io_uring)
                 return chv_invalid(error, "%s.registered_buffers: not without io_uring", where);
+        if (disk->iopoll && disk->disable_io_uring)
+                return chv_invalid(error, "%s.iopoll: not without io_uring", where);
+        if (disk->iopoll && !disk->direct)
+                return chv_invalid(error, "%s.iopoll: needs direct=on", where);
         if (disk->registered_buffers && memory->mergeable)
                 return chv_invalid(
                                 error,

@@ -106,6 +106,7 @@ typedef struct {
         uint32_t poll; /* us */
         bool registered_buffers;
         char *lock_granularity; /* "byte-range" or "full"; NULL: byte-range */
+        bool iopoll;
         bool vhost_user;
         char *vhost_socket;
 } ChvDiskConfig;

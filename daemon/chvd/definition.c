@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/chvd/poll-queues.h"
 #include "daemon/chvd/quota.h"
 #include "daemon/chvd/resource.h"
 #include "dbus/error.h"
@@ -156,7 +157,8 @@ static bool check_given(const ChvdDefinition *definition, GError **error) {
                 int fd = chvd_fd_set_get(definition->given, name);
                 const ChvResource *need = find_need(definition, name);
 
-                if (need ? !chvd_resource_check(need, fd, error)
+                if (need ? !chvd_resource_check(need, fd, error) ||
+                                                    !chvd_poll_queues_check(need, fd, error)
                          : !check_terminal(definition, name, fd, error))
                         return false;
         }

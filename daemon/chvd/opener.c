@@ -19,6 +19,7 @@
 
 #include "daemon/chvd/helper.h"
 #include "daemon/chvd/open/message.h"
+#include "daemon/chvd/poll-queues.h"
 #include "daemon/chvd/resource.h"
 #include "daemon/chvd/terminal.h"
 #include "dbus/error.h"
@@ -179,7 +180,7 @@ static int open_here(const ChvResource *need, bool *ret_busy, GError **error) {
                 (void) chvd_resource_fail(need, fault.errnum, fault.what, error);
                 return -1;
         }
-        return chv_fd_steal(&fd);
+        return chvd_poll_queues_check(need, fd, error) ? chv_fd_steal(&fd) : -1;
 }
 
 int chvd_opener_open(
@@ -197,6 +198,7 @@ int chvd_opener_open(
                 return open_here(need, ret_busy, error);
         if (!fetch(opener, CHVD_OPEN_FILE, need, &reply, cancellable, error) ||
             !chvd_resource_check(need, reply.fd, error) ||
+            !chvd_poll_queues_check(need, reply.fd, error) ||
             !chvd_resource_normalise(need, reply.fd, error))
                 return -1;
         *ret_busy = reply.busy;

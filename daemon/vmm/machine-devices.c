@@ -257,6 +257,7 @@ static bool add_disk(Machine *machine, size_t index, GError **error) {
                 .in_order = disk->in_order,
                 .poll_us = disk->poll,
                 .registered_buffers = disk->registered_buffers,
+                .iopoll = disk->iopoll,
                 .limits = machine_limits(&disk->limiter),
                 .group = machine_group(machine, disk->rate_limit_group),
                 .io_error = on_io_error,

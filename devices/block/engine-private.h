@@ -9,6 +9,7 @@
 /* Between engine.c and the engines. */
 
 struct engine_ops {
+        bool (*poll_device)(struct engine *e, GError **error); /* may be NULL */
         bool (*register_memory)(
                         struct engine *e, const gmem *mem, GError **error); /* may be NULL */
         int (*start)(struct engine *e);                                     /* may be NULL */
@@ -16,7 +17,8 @@ struct engine_ops {
         void (*submit)(struct engine *e);
         /* Hands finished requests to engine_complete(). With timeout_ms not 0 waits for one that long (-1: for ever). */
         void (*collect)(struct engine *e, int timeout_ms);
-        bool (*has_news)(const struct engine *e); /* may be NULL */
+        bool (*has_news)(const struct engine *e);  /* may be NULL */
+        bool (*must_look)(const struct engine *e); /* may be NULL */
         void (*free)(struct engine *e);
 };
 
@@ -31,6 +33,7 @@ struct engine {
         struct block_req_list finished; /* result is known, done() not called */
         void *bounce;                   /* BOUNCE_SIZE bytes; untouched pages cost nothing */
         atomic_uint_least64_t fixed;    /* transfers with registered memory */
+        atomic_uint_least64_t polled;   /* and such that were polled for */
         struct engine_posts *posts;     /* NULL: no other thread finishes requests */
 };
 

@@ -103,6 +103,17 @@ struct engine *engine_new(enum engine_kind kind, unsigned depth, int fd, GError 
         return e;
 }
 
+bool engine_poll_device(struct engine *e, GError **error) {
+        assert(e);
+
+        if (e->ops->poll_device)
+                return e->ops->poll_device(e, error);
+        g_set_error_literal(
+                        error, HV_ERROR, HV_ERROR_UNSUPPORTED,
+                        "there is no io_uring to poll a device with");
+        return false;
+}
+
 bool engine_register_memory(struct engine *e, const gmem *mem, GError **error) {
         assert(e && mem);
 
@@ -118,6 +129,18 @@ uint64_t engine_count_fixed(const struct engine *e) {
         assert(e);
 
         return atomic_load_explicit(&e->fixed, memory_order_relaxed);
+}
+
+uint64_t engine_count_polled(const struct engine *e) {
+        assert(e);
+
+        return atomic_load_explicit(&e->polled, memory_order_relaxed);
+}
+
+bool engine_must_look(const struct engine *e) {
+        assert(e);
+
+        return e->ops->must_look && e->ops->must_look(e);
 }
 
 int engine_start(struct engine *e) {
@@ -326,7 +349,9 @@ int engine_drain(struct engine *e, int timeout_ms) {
                         return 0;
                 if (left == 0)
                         return -ETIMEDOUT;
-                if (!e->finished.first && !engine_wait_posted(e, left))
+                if (e->finished.first)
+                        continue;
+                if (engine_must_look(e) || !engine_wait_posted(e, left))
                         e->ops->collect(e, left);
         }
 }

@@ -32,8 +32,13 @@ struct engine *engine_new(enum engine_kind kind, unsigned depth, int fd, GError 
  * engine_start(); mem keeps its regions as long as the engine. HV_ERROR_UNSUPPORTED without io_uring. */
 bool engine_register_memory(struct engine *e, const gmem *mem, GError **error);
 
-/* Transfers so far that went to registered memory. Any thread. */
+/* Has transfers of fd (as of engine_new(), O_DIRECT) completed by polling the device instead of by interrupts: io_uring's IOPOLL. Tries
+ * it with a read. Before engine_register_memory() and engine_start(). HV_ERROR_UNSUPPORTED without io_uring. */
+bool engine_poll_device(struct engine *e, GError **error);
+
+/* Transfers so far that went to registered memory, and that were polled for. Any thread. */
 uint64_t engine_count_fixed(const struct engine *e);
+uint64_t engine_count_polled(const struct engine *e);
 
 /* Binds the engine to the calling thread; first call on it from there. 0 or negative errno. */
 int engine_start(struct engine *e);
@@ -51,6 +56,9 @@ bool engine_is_ready(const struct engine *e);
 
 /* Whether something has finished, or may have, as far as memory tells: no system call. engine_reap() then. */
 bool engine_has_news(const struct engine *e);
+
+/* Transfers are under way that only engine_reap() sees the end of, by looking at the device: nothing wakes anybody for them. */
+bool engine_must_look(const struct engine *e);
 
 /* Adds req (req->fd set by the image) to the next batch. */
 void engine_queue(struct engine *e, struct block_req *req);

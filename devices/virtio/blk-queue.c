@@ -131,7 +131,7 @@ static unsigned collect(struct vblk_queue *bq) {
 
 /* The ring is empty. False: more has come. */
 static bool let_kick(struct vblk_queue *bq) {
-        bq->silent = iothread_will_look(bq->thread);
+        bq->silent = iothread_will_look(bq->thread) || engine_must_look(bq->engine);
         return bq->silent || !virtq_enable_notify(bq->q);
 }
 
@@ -198,14 +198,15 @@ static void on_finished(struct io_watch *w, uint32_t events) {
 
 static enum io_look on_look(struct io_poller *p) {
         struct vblk_queue *bq = p->opaque;
-        bool found = engine_has_news(bq->engine) && finish(bq) > 0;
+        bool found = (engine_has_news(bq->engine) || engine_must_look(bq->engine)) &&
+                     finish(bq) > 0;
 
         if (!bq->dropping && !bq->starved && !bq->limited && virtq_pending(bq->q) > 0) {
                 serve(bq);
                 found = true;
         }
         if (!found)
-                return IO_LOOK_NOTHING;
+                return engine_must_look(bq->engine) ? IO_LOOK_BUSY : IO_LOOK_NOTHING;
         vblk_count(&bq->stats.looks, 1);
         return IO_LOOK_FOUND;
 }
@@ -233,7 +234,7 @@ static void start_looking(struct vblk_queue *bq) {
                 .opaque = bq,
                 .limit = bq->blk->poll_us * 1000ull,
         };
-        if (bq->poller.limit > 0)
+        if (bq->poller.limit > 0 || bq->blk->iopoll)
                 iothread_add_poller(bq->thread, &bq->poller);
 }
 
@@ -401,16 +402,21 @@ start_thread(struct vblk_queue *bq,
 
 static bool
 make_engine(struct vblk_queue *bq, const struct virtio_blk_config *config, GError **error) {
-        enum engine_kind kind = config->no_io_uring          ? ENGINE_SYNC
-                                : config->registered_buffers ? ENGINE_URING
-                                                             : ENGINE_AUTO;
+        bool needs_uring = config->iopoll || config->registered_buffers;
+        enum engine_kind kind = config->no_io_uring ? ENGINE_SYNC
+                                : needs_uring       ? ENGINE_URING
+                                                    : ENGINE_AUTO;
+        const char *option = config->iopoll ? "iopoll" : "registered_buffers";
 
         bq->engine = engine_new(kind, bq->n_slots, bq->blk->image->main_fd, error);
-        if (bq->engine &&
-            (!config->registered_buffers || engine_register_memory(bq->engine, bq->q->mem, error)))
-                return true;
-        if (config->registered_buffers)
-                g_prefix_error(error, "disk %s: registered_buffers=on: ", config->id);
+        if (bq->engine && (!config->iopoll || engine_poll_device(bq->engine, error))) {
+                option = "registered_buffers";
+                if (!config->registered_buffers ||
+                    engine_register_memory(bq->engine, bq->q->mem, error))
+                        return true;
+        }
+        if (needs_uring)
+                g_prefix_error(error, "disk %s: %s=on: ", config->id, option);
         return false;
 }
 

@@ -197,14 +197,16 @@ static struct sums sum_up(struct vblk *blk, enum block_op op) {
 }
 
 static void count_ways(struct vblk *blk, device_counter_fn *fn, void *opaque) {
-        uint64_t looks = 0, fixed = 0;
+        uint64_t looks = 0, fixed = 0, polled = 0;
 
         for (unsigned i = 0; i < blk->n_queues; i++) {
                 looks += atomic_load_explicit(&blk->queues[i].stats.looks, memory_order_relaxed);
                 fixed += engine_count_fixed(blk->queues[i].engine);
+                polled += engine_count_polled(blk->queues[i].engine);
         }
         fn(opaque, "poll_hits", looks);
         fn(opaque, "registered_ops", fixed);
+        fn(opaque, "iopoll_ops", polled);
 }
 
 static void blk_counters(struct virtio_dev *vd, device_counter_fn *fn, void *opaque) {
@@ -333,6 +335,7 @@ virtio_blk_new(const gmem *mem, const struct virtio_blk_config *config, GError *
         blk->no_discard = config->no_discard;
         blk->in_order = config->in_order;
         blk->poll_us = config->poll_us;
+        blk->iopoll = config->iopoll;
         blk->io_error = config->io_error;
         blk->io_error_opaque = config->io_error_opaque;
         atomic_init(&blk->writeback, true);

@@ -75,6 +75,7 @@ struct vblk {
         uint32_t seg_max;
         bool no_discard, in_order;
         uint32_t poll_us;
+        bool iopoll;
         atomic_bool writeback; /* set by a vCPU thread, read by the queues' */
         void (*io_error)(void *opaque, const char *id, const char *operation, int errnum);
         void *io_error_opaque;

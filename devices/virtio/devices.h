@@ -55,6 +55,7 @@ struct virtio_blk_config {
         bool no_io_uring;
         bool no_discard; /* the guest gives no space back */
         uint32_t poll_us; /* how long a queue's thread looks for work before it sleeps, at most; 0: not at all */
+        bool iopoll; /* poll the device for completions; direct, and io_uring is a must then */
         bool registered_buffers; /* pin guest memory and register it with io_uring, which is a must then */
         bool in_order; /* offer VIRTIO_F_IN_ORDER: a fast request waits for slow ones before it */
         struct throttle_config limits;

@@ -678,6 +678,80 @@ static void test_fixed_refused(void) {
         engine_free(e);
 }
 
+/* Transfers past the cache are polled for, everything else goes as ever, all in one engine; draining waits for both. */
+static void test_iopoll(gconstpointer data) {
+        bool registered = GPOINTER_TO_INT(data);
+        autofd fd = test_file_new(1u << 20, O_RDWR | O_DIRECT);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(gmem) mem = two_regions();
+        struct engine *e = fd < 0 ? NULL : engine_new(ENGINE_URING, 8, fd, NULL);
+        char *a = gmem_map(mem, GADDR(0), FIXED_A, false);
+        struct test_req t[6];
+
+        if (!e || !engine_poll_device(e, &error)) {
+                g_test_skip("no queues for polling below the temporary folder, or no io_uring");
+                engine_free(e);
+                return;
+        }
+        g_assert_true(!registered || engine_register_memory(e, mem, NULL));
+        g_assert_cmpint(engine_start(e), ==, 0);
+        for (unsigned round = 0; round < 50; round++) {
+                memset(a, 'A' + (int) round % 20, 16384);
+                test_req_init(&t[0], BLOCK_WRITE, 0, a, 16384);
+                test_req_init(&t[1], BLOCK_READ, 65536, a + 65536, 65536);
+                test_req_init(&t[2], BLOCK_FLUSH, 0, NULL, 0);
+                test_req_init(&t[3], BLOCK_WRITE, 32768, a, 4096);
+                t[3].req.dsync = true;
+                test_req_init(&t[4], BLOCK_ZERO, 131072, NULL, 4096);
+                test_req_init(&t[5], BLOCK_READ, 196608, a + 262144, 131072);
+                t[5].req.piece_max = 16384;
+                for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
+                        t[i].req.fd = fd;
+                        engine_queue(e, &t[i].req);
+                }
+                engine_submit(e);
+                if (round % 2)
+                        while (engine_in_flight(e) > 0)
+                                (void) engine_reap(e);
+                g_assert_cmpint(engine_drain(e, -1), ==, 0);
+                g_assert_false(engine_must_look(e));
+                for (unsigned i = 0; i < G_N_ELEMENTS(t); i++)
+                        g_assert_cmpint(t[i].result, ==, 0);
+                for (unsigned i = 0; i < 65536; i++)
+                        g_assert_cmpuint((uint8_t) a[65536 + i], ==, test_file_byte(65536 + i));
+                for (unsigned i = 0; i < 131072; i++)
+                        g_assert_cmpuint((uint8_t) a[262144 + i], ==, test_file_byte(196608 + i));
+                test_req_init(&t[0], BLOCK_READ, 0, a + 32768, 16384);
+                g_assert_cmpint(test_engine_run(e, fd, &t[0]), ==, 0);
+                g_assert_cmpint(memcmp(a, a + 32768, 16384), ==, 0);
+                g_assert_cmpuint(engine_count_polled(e), ==, (round + 1) * 11);
+        }
+        g_assert_true((engine_count_fixed(e) > 0) == registered);
+        engine_free(e);
+}
+
+/* A file that goes through the cache cannot be polled for, nor can anything without io_uring; the engine is as good as before. */
+static void test_iopoll_refused(gconstpointer kind) {
+        autofd fd = test_file_new(4096, O_RDWR);
+        struct engine *e = engine_new(GPOINTER_TO_INT(kind), 4, fd, NULL);
+        g_autoptr(GError) error = NULL;
+        struct test_req t;
+        char buf[512];
+
+        if (!e) {
+                g_test_skip("the host forbids io_uring");
+                return;
+        }
+        g_assert_false(engine_poll_device(e, &error));
+        g_assert_nonnull(error);
+        g_assert_cmpint(engine_start(e), ==, 0);
+        test_req_init(&t, BLOCK_READ, 0, buf, 512);
+        g_assert_cmpint(test_engine_run(e, fd, &t), ==, 0);
+        g_assert_false(engine_must_look(e));
+        g_assert_cmpuint(engine_count_polled(e), ==, 0);
+        engine_free(e);
+}
+
 struct poster {
         GAsyncQueue *work; /* struct test_req */
         struct engine *e;
@@ -858,6 +932,14 @@ int main(int argc, char **argv) {
         g_test_add_func("/engine/fixed/find", test_fixed_find);
         g_test_add_func("/engine/fixed/io", test_fixed);
         g_test_add_func("/engine/fixed/refused", test_fixed_refused);
+        g_test_add_data_func("/engine/iopoll/io", GINT_TO_POINTER(0), test_iopoll);
+        g_test_add_data_func("/engine/iopoll/registered", GINT_TO_POINTER(1), test_iopoll);
+        g_test_add_data_func(
+                        "/engine/iopoll/refused/io_uring", GINT_TO_POINTER(ENGINE_URING),
+                        test_iopoll_refused);
+        g_test_add_data_func(
+                        "/engine/iopoll/refused/sync", GINT_TO_POINTER(ENGINE_SYNC),
+                        test_iopoll_refused);
         g_test_add_func("/engine/uring-forbidden", test_uring_forbidden);
         g_test_add_func("/engine/names", test_names);
         r = g_test_run();

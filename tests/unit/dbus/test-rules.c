@@ -131,6 +131,11 @@ static void test_rules(void) {
                "disks[0].poll: not with vhost_user");
         refuse(K "memory shared=on disk vhost_user=on,socket=/s,registered_buffers=on",
                "disks[0].registered_buffers: not with vhost_user");
+        refuse(K "memory shared=on disk vhost_user=on,socket=/s,iopoll=on",
+               "disks[0].iopoll: not with vhost_user");
+        refuse(K "disk path=/d,iopoll=on", "disks[0].iopoll: needs direct=on");
+        refuse(K "disk path=/d,direct=on,iopoll=on,_disable_io_uring=on",
+               "disks[0].iopoll: not without io_uring");
         refuse(K "disk path=/d,registered_buffers=on,_disable_io_uring=on",
                "disks[0].registered_buffers: not without io_uring");
         refuse(K "memory mergeable=on disk path=/d,registered_buffers=on",
