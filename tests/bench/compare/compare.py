@@ -34,6 +34,8 @@ LIMIT = 6 * 3600
 # Of the disks: that of a fast NVMe drive, or none, so that only what the monitors do is counted.
 LATENCY_NS = {'wall': 10000, 'counted': 0}
 ALWAYS = ['chvd', 'qemu-q35', 'qemu-microvm']
+# chvd with an option of the data disk: with --only.
+WHEN_NAMED = ['chvd-poll', 'chvd-registered', 'chvd-iopoll']
 
 
 def adapted(disk, counted):
@@ -101,7 +103,7 @@ def main():
     parser = argparse.ArgumentParser(description='chvd and its peers, measured side by side')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--mode', choices=['counted', 'wall', 'both'], default='wall')
-    parser.add_argument('--only', action='append', help='measure these peers alone')
+    parser.add_argument('--only', action='append', help='measure these peers alone; also ' + ', '.join(WHEN_NAMED))
     parser.add_argument('--peer', action='append', default=[], metavar='NAME=PROGRAM',
                         help='cloud-hypervisor, firecracker, or chvd-before (a chv-vmm of '
                         'another build), below the checkout')
@@ -109,6 +111,7 @@ def main():
     parser.add_argument('--out', type=Path, default=Path('build/compare'))
     args = parser.parse_args()
     peers = [p for p in ALWAYS + args.peer if not args.only or p.split('=')[0] in args.only]
+    peers += [p for p in WHEN_NAMED if p in (args.only or [])]
     args.out.mkdir(parents=True, exist_ok=True)
     modes = ['counted', 'wall'] if args.mode == 'both' else [args.mode]
     report.write({mode: measure(args, peers, mode) for mode in modes}, args.out)

@@ -7,7 +7,8 @@ prints what was measured, one JSON object a line.
   inside.py ROUNDS NANOSECONDS WORK PEER...
 
 The block device under every guest's disk answers after so long, or at once if that is 0. WORK is
-"all", or names of the guest's works with commas between. PEER is a name of PEERS, or cloud-hypervisor=PATH, firecracker=PATH, chvd-before=PATH (a chv-vmm).
+"all", or names of the guest's works with commas between. PEER is a name of PEERS (chvd-poll and its like are chvd with an option
+of the data disk), or cloud-hypervisor=PATH, firecracker=PATH, chvd-before=PATH (a chv-vmm).
 """
 
 import json
@@ -189,6 +190,7 @@ class Peer:
 
 class Chvd(Peer):
     name = 'chvd'
+    data_options = ''
 
     def prepare(self, work):
         super().prepare(work)
@@ -197,7 +199,7 @@ class Chvd(Peer):
         run('chvctl', 'create', '--name', 'bench', '--kernel', WORK / 'vmlinux',
             '--initramfs', WORK / 'initramfs', '--cmdline', self.cmdline(work),
             '--cpus', 'boot=1', '--memory', f'size={MEMORY_MIB}M',
-            '--disk', f'path={DATA},direct=on,serial=data,image_type=raw',
+            '--disk', f'path={DATA},direct=on,serial=data,image_type=raw{self.data_options}',
             f'path={WORK}/tools.erofs,readonly=on,serial=tools,image_type=raw',
             f'path={IMAGE},serial=qcow2,image_type=qcow2',
             '--net', f'tap={self.tap},ip=10.9.8.1,mask=255.255.255.0',
@@ -220,6 +222,22 @@ class Chvd(Peer):
                 return
             time.sleep(0.3)
         raise SystemExit('a VM that was powered off does not stop')
+
+
+class ChvdPoll(Chvd):
+    name = 'chvd-poll'
+    data_options = ',poll=200'
+
+
+class ChvdRegistered(Chvd):
+    name = 'chvd-registered'
+    data_options = ',registered_buffers=on'
+
+
+class ChvdIopoll(Chvd):
+    """The device answers at once then: null_blk does when it is polled."""
+    name = 'chvd-iopoll'
+    data_options = ',iopoll=on'
 
 
 class ChvdBefore(Chvd):
@@ -326,7 +344,7 @@ class Firecracker(Peer):
         self.log = WORK / f'{self.name}.out'
 
 
-PEERS = {p.name: p for p in (Chvd, ChvdBefore, QemuQ35, QemuMicrovm, CloudHypervisor,
+PEERS = {p.name: p for p in (Chvd, ChvdPoll, ChvdRegistered, ChvdIopoll, ChvdBefore, QemuQ35, QemuMicrovm, CloudHypervisor,
                              Firecracker)}
 
 
@@ -446,7 +464,7 @@ def set_up(latency_ns):
     for key, value in (('size', DATA_MIB), ('memory_backed', 1), ('blocksize', 512),
                        ('queue_mode', 2), ('irqmode', 2 if latency_ns else 0),
                        ('completion_nsec', latency_ns),
-                       ('hw_queue_depth', 256), ('power', 1)):
+                       ('hw_queue_depth', 256), ('poll_queues', 1), ('power', 1)):
         write(disk / key, str(value))
     os.chmod(DATA, 0o666)
     return subprocess.Popen([BENCH / 'netload', 'serve'])
