@@ -94,6 +94,7 @@ typedef struct {
         uint16_t num_queues; /* 1 */
         uint16_t queue_size; /* 128 */
         bool disable_io_uring;
+        bool disable_aio; /* there is none */
         char *serial;
         ChvQueueAffinity *queue_affinity;
         size_t n_queue_affinity;
