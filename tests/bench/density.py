@@ -3,13 +3,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast virtual machines start one after the other, and what each of many costs.
 
-  dbus-run-session -- density.py BUILD [NUMBER]
+  dbus-run-session -- density.py BUILD [NUMBER] [cloud-hypervisor=PROGRAM] [firecracker=PROGRAM]
 
 Runs on this host's KVM with a guest that does nothing: 1 vCPU, 128 MiB, a disk, and as root a network.
 A worker's memory is what it holds beside the guest's: private pages, and its share of what all have
-in common (PSS). One that is alone would have its program's pages for itself. Where a qemu-system-x86_64 is installed, its microvm does the same.
+in common (PSS). One that is alone would have its program's pages for itself. Where a qemu-system-x86_64 is installed, its microvm does the same, and so do other
+monitors that are given.
 """
 
+import json
 import os
 import re
 import shutil
@@ -92,28 +94,21 @@ class Chvd:
         self.service.wait()
 
 
-class Qemu:
-    name = 'qemu-microvm'
+class Peer:
+    """A monitor of one machine: a process that says so when its machine runs."""
+    running = b''
 
-    def __init__(self, build, work, guest):
-        self.guest, self.lines, self.processes = guest, [], []
-
-    def prepare(self, i, disk, tap):
-        self.lines.append([
-            'qemu-system-x86_64', '-M', 'microvm', '-accel', 'kvm', '-smp', '1',
-            '-cpu', 'host,arch-capabilities=off', '-m', f'{MEMORY_MIB}M', '-nodefaults',
-            '-no-user-config', '-display', 'none', '-kernel', self.guest, '-serial', 'null',
-            '-blockdev', f'driver=file,filename={disk},node-name=d', '-device',
-            'virtio-blk-device,drive=d',
-            *(['-netdev', f'tap,id=n,ifname={tap},script=no,downscript=no', '-device',
-               'virtio-net-device,netdev=n'] if tap else []), '-qmp', 'stdio'])
+    def __init__(self, work, guest, program):
+        self.work, self.guest, self.program = work, guest, program
+        self.lines, self.processes = [], []
 
     def start(self, i):
         p = subprocess.Popen(self.lines[i], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        # The greeting comes when the machine is built.
-        if not p.stdout.readline():
-            raise SystemExit(f'{self.name} does not start here')
         self.processes.append(p)
+        for line in p.stdout:
+            if self.running in line:
+                return
+        raise SystemExit(f'{self.name} does not start here')
 
     def pids(self):
         return [p.pid for p in self.processes]
@@ -122,6 +117,49 @@ class Qemu:
         for p in self.processes:
             p.kill()
             p.wait()
+
+
+class Qemu(Peer):
+    name = 'qemu-microvm'
+    running = b'QMP'
+
+    def prepare(self, i, disk, tap):
+        self.lines.append([
+            self.program, '-M', 'microvm', '-accel', 'kvm', '-smp', '1',
+            '-cpu', 'host,arch-capabilities=off', '-m', f'{MEMORY_MIB}M', '-nodefaults',
+            '-no-user-config', '-display', 'none', '-kernel', self.guest, '-serial', 'null',
+            '-blockdev', f'driver=file,filename={disk},node-name=d', '-device',
+            'virtio-blk-device,drive=d',
+            *(['-netdev', f'tap,id=n,ifname={tap},script=no,downscript=no', '-device',
+               'virtio-net-device,netdev=n'] if tap else []), '-qmp', 'stdio'])
+
+
+class CloudHypervisor(Peer):
+    name = 'cloud-hypervisor'
+    running = b'"booted"'
+
+    def prepare(self, i, disk, tap):
+        self.lines.append([
+            self.program, '--cpus', 'boot=1', '--memory', f'size={MEMORY_MIB}M', '--kernel',
+            self.guest, '--disk', f'path={disk},image_type=raw',
+            *(['--net', f'tap={tap}'] if tap else []), '--serial', 'null', '--console', 'off',
+            '--event-monitor', 'path=/dev/stdout'])
+
+
+class Firecracker(Peer):
+    name = 'firecracker'
+    running = b'Successfully started microvm'
+
+    def prepare(self, i, disk, tap):
+        config = self.work / f'firecracker{i}.json'
+        config.write_text(json.dumps({
+            'boot-source': {'kernel_image_path': str(self.guest)},
+            'drives': [{'drive_id': 'd', 'path_on_host': str(disk), 'is_root_device': False,
+                        'is_read_only': False}],
+            'machine-config': {'vcpu_count': 1, 'mem_size_mib': MEMORY_MIB},
+            'network-interfaces': [{'iface_id': 'n', 'host_dev_name': tap}] if tap else [],
+        }))
+        self.lines.append([self.program, '--no-api', '--config-file', config, '--level', 'Info'])
 
 
 def measure(monitor, number, taps):
@@ -145,6 +183,7 @@ def measure(monitor, number, taps):
 def main():
     build = Path(sys.argv[1]).resolve()
     number = int(sys.argv[2]) if len(sys.argv) > 2 else 12
+    given = dict(word.split('=', 1) for word in sys.argv[3:])
     if not os.access('/dev/kvm', os.R_OK | os.W_OK):
         print('# this host has no KVM for us')
         sys.exit(SKIPPED)
@@ -155,9 +194,14 @@ def main():
             for tap in filter(None, taps):
                 subprocess.run(['ip', 'tuntap', 'add', 'mode', 'tap', 'vnet_hdr', 'name', tap],
                                check=True)
-            for kind in (Chvd, Qemu):
-                if kind is Chvd or shutil.which('qemu-system-x86_64'):
-                    measure(kind(build, Path(tmp), build / 'tests/guest/guest-spin'), number, taps)
+            guest = build / 'tests/guest/guest-idle'
+            measure(Chvd(build, Path(tmp), guest), number, taps)
+            for kind in (Qemu, CloudHypervisor, Firecracker):
+                program = given.get(kind.name)
+                if kind is Qemu:
+                    program = shutil.which('qemu-system-x86_64')
+                if program:
+                    measure(kind(Path(tmp), guest, program), number, taps)
         finally:
             for tap in filter(None, taps):
                 subprocess.run(['ip', 'link', 'del', tap], stderr=subprocess.DEVNULL)
