@@ -42,8 +42,8 @@
         { .call = __NR_##name, .in = (who), .action = SCMP_ACT_ALLOW, __VA_ARGS__ }
 #define WITH(name, who, n, value, ...)                                                             \
         CALL(name, who, .args = { EQUAL(n, value) }, .n_args = 1, __VA_ARGS__)
-#define MASKED(name, who, n, mask, value)                                                          \
-        CALL(name, who, .args = { { n, SCMP_CMP_MASKED_EQ, mask, value } }, .n_args = 1)
+#define MASKED(name, who, n, mask, value, ...)                                                     \
+        CALL(name, who, .args = { { n, SCMP_CMP_MASKED_EQ, mask, value } }, .n_args = 1, __VA_ARGS__)
 #define EQUAL(n, value)                                                                            \
         { n, SCMP_CMP_EQ, value, 0 }
 
@@ -76,16 +76,17 @@ static const SandboxRule calls[] = {
         CALL(read, IN_ALL),                              /* eventfds; main: channel, consoles; io: random source */
         CALL(write, IN_ALL),                             /* eventfds, console files, last words */
         CALL(munmap, IN_MAIN),                           /* libc: free(), the stack of a thread that has ended */
-        CHANCE(munmap, IN_ALL),                          /* libc: malloc's arena, if it did not land where it was hoped for */
+        RARE(munmap, IN_ALL),                            /* libc: free() of large blocks */
         CALL(madvise, IN_ALL),                           /* libc: a thread's end; main: guest memory */
         CALL(rt_sigprocmask, IN_ALL),                    /* libc: a thread's end, pthread_create(), abort() */
         CALL(rt_sigreturn, IN_VCPU),                     /* the vCPUs' kick */
         RARE(rt_sigreturn, IN_ALL),                      /* signals.c */
         CALL(exit, IN_ALL),                              /* a thread's end */
         OLD(brk, IN_MAIN),                               /* libc: malloc on the main thread */
-        MASKED(mmap, IN_ALL, 2, PROT_EXEC, 0),           /* libc: malloc, stacks; main: guest memory, vCPUs, rings */
-        MASKED(mprotect, IN_ALL, 2, PROT_EXEC, 0),       /* libc: malloc, stacks */
-        RARE(brk, IN_IO),                                /* likewise: an image's tables, which the main thread has allocated */
+        CHANCE(brk, IN_ALL),                             /* likewise, on any thread: there is one arena */
+        MASKED(mmap, IN_MAIN, 2, PROT_EXEC, 0),          /* guest memory, vCPUs, rings; libc: malloc's large blocks, stacks */
+        MASKED(mmap, IN_ALL, 2, PROT_EXEC, 0, .use = SANDBOX_RULE_RARE), /* libc: malloc's large blocks */
+        MASKED(mprotect, IN_MAIN, 2, PROT_EXEC, 0),      /* libc: stacks */
         RARE(mremap, IN_IO),                             /* libc: realloc() of large blocks */
         RARE(restart_syscall, IN_ALL),                   /* the kernel: a wait that a stop has interrupted */
         RARE(clock_gettime, IN_ALL),                     /* where the vDSO cannot tell: a host without a usable TSC */
