@@ -124,13 +124,25 @@ static void add_request(struct rig *r, unsigned slot, uint32_t type, unsigned n)
         g_assert_cmpint(drv_add(&r->rings[0], bufs, 3, true, GUINT_TO_POINTER(slot)), >=, 0);
 }
 
-static void bench_queue(bool sync, uint32_t type, int fd, unsigned depth) {
+enum way {
+        WAY_URING,
+        WAY_SYNC,
+        WAY_POLL,
+        WAY_REGISTERED,
+        WAY_MAX,
+};
+
+static const char *const ways[WAY_MAX] = { "io_uring", "sync", "poll", "register" };
+
+static void bench_queue(enum way way, uint32_t type, int fd, unsigned depth) {
         struct virtio_blk_config config = {
                 .id = "bench",
                 .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0),
                 .num_queues = 1,
                 .queue_size = 128,
-                .no_io_uring = sync,
+                .no_io_uring = way == WAY_SYNC,
+                .poll_us = way == WAY_POLL ? 200 : 0,
+                .registered_buffers = way == WAY_REGISTERED,
         };
         g_autoptr(GError) error = NULL;
         unsigned sent = 0;
@@ -156,8 +168,8 @@ static void bench_queue(bool sync, uint32_t type, int fd, unsigned depth) {
                 if (sent < OPERATIONS)
                         add_request(&r, GPOINTER_TO_UINT(slot), type, sent++);
         }
-        print_rate(type == VBLK_T_IN ? "queue read" : "queue write", sync ? "sync" : "io_uring",
-                   depth, OPERATIONS, start);
+        print_rate(type == VBLK_T_IN ? "queue read" : "queue write", ways[way], depth, OPERATIONS,
+                   start);
         rig_clear(&r);
 }
 
@@ -180,9 +192,9 @@ int main(int argc, char **argv) {
                         bench_engine(kind, BLOCK_READ, fd, depths[i]);
                         bench_engine(kind, BLOCK_WRITE, fd, depths[i]);
                 }
-                for (int sync = 0; sync <= 1; sync++) {
-                        bench_queue(sync, VBLK_T_IN, fd, depths[i]);
-                        bench_queue(sync, VBLK_T_OUT, fd, depths[i]);
+                for (int way = 0; way < WAY_MAX; way++) {
+                        bench_queue(way, VBLK_T_IN, fd, depths[i]);
+                        bench_queue(way, VBLK_T_OUT, fd, depths[i]);
                 }
         }
         return 0;
