@@ -191,6 +191,15 @@ def in_use():
         bad("resize", "a", "+1M", text="is in use")
         bad("create", "--force", "a", "1M", text="is in use")
     check(os.stat("a").st_size == MIB, "an image in use has another size")
+    # Snapshots of an image in use are listed, and neither made, gone back to nor deleted.
+    good("create", "-f", "qcow2", "s.qcow2", "1M")
+    good("snapshot", "-c", "one", "s.qcow2")
+    with locked("s.qcow2", fcntl.F_RDLCK):
+        check("one" in good("snapshot", "s.qcow2"), "a snapshot of an image that others read")
+        for words in (("-c", "two"), ("-a", "one"), ("-d", "one")):
+            bad("snapshot", *words, "s.qcow2", text="is in use")
+    with locked("s.qcow2", fcntl.F_WRLCK):
+        check("one" in good("snapshot", "-U", "s.qcow2"), "a snapshot of an image that is written")
     # While a virtual machine of the peer has it.
     if shutil.which("qemu-io"):
         peer = subprocess.Popen(["qemu-io", "-f", "raw", "a"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
