@@ -4,7 +4,7 @@
 /*
  * Transport of vhost-user messages over a stream socket. The other side is as trustworthy as a guest: it may send half a message,
  * a length of its choice, descriptors nobody asked for, or nothing at all. So a header is read alone, its length is compared with
- * the one length that is right before a byte of payload is read, no read waits beyond the deadline, and every descriptor that
+ * the one length that is right before a byte of payload is read, no read waits beyond what the caller allows, and every descriptor that
  * arrives is either the one that was expected or closed.
  *
  * The socket's own mode does not matter: every call is told not to wait, and poll(2) does.
@@ -38,29 +38,34 @@ static void arrived_clear(struct arrived *a) {
         a->n = 0;
 }
 
-static int await(int socket, short events, vu_deadline deadline) {
-        struct pollfd p = { .fd = socket, .events = events };
-
+static int await(int socket, short events, vu_patience *patience) {
         for (;;) {
-                int64_t left = deadline - g_get_monotonic_time();
+                struct pollfd p[] = { { .fd = socket, .events = events },
+                                      { .fd = patience->hurry_fd, .events = POLLIN } };
+                int64_t now = g_get_monotonic_time(), left = patience->end - now;
                 int n;
 
                 if (left <= 0)
                         return -ETIMEDOUT;
-                n = poll(&p, 1, (int) MIN(left / 1000 + 1, INT32_MAX));
-                if (n > 0)
-                        return 0;
+                n = poll(p, G_N_ELEMENTS(p), (int) MIN(left / 1000 + 1, INT32_MAX));
                 if (n < 0 && errno != EINTR)
                         return -errno;
+                if (n > 0 && p[0].revents)
+                        return 0;
+                if (n > 0) {
+                        now = g_get_monotonic_time();
+                        patience->end = MIN(patience->end, now + VU_HURRY_MS * 1000);
+                        patience->hurry_fd = -1;
+                }
         }
 }
 
 /* After a call that failed: 0 to try again. */
-static int retry(int socket, short events, vu_deadline deadline) {
+static int retry(int socket, short events, vu_patience *patience) {
         if (errno == EINTR)
                 return 0;
         if (errno == EAGAIN)
-                return await(socket, events, deadline);
+                return await(socket, events, patience);
         return errno == ECONNRESET ? -EPIPE : -errno;
 }
 
@@ -80,7 +85,7 @@ int vu_send(int socket,
             const struct vu_message *message,
             const int *fds,
             unsigned n_fds,
-            vu_deadline deadline) {
+            vu_patience patience) {
         const char *at = (const char *) message;
         size_t left = sizeof(message->header) + message->header.size;
         Control control;
@@ -97,7 +102,7 @@ int vu_send(int socket,
                         attach(&m, &control, fds, n_fds);
                 n = sendmsg(socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
                 if (n < 0) {
-                        r = retry(socket, POLLOUT, deadline);
+                        r = retry(socket, POLLOUT, &patience);
                         if (r < 0)
                                 return r;
                         continue;
@@ -131,7 +136,7 @@ static void collect(struct msghdr *m, struct arrived *a) {
 }
 
 static int
-read_all(int socket, void *buffer, size_t left, struct arrived *a, vu_deadline deadline) {
+read_all(int socket, void *buffer, size_t left, struct arrived *a, vu_patience *patience) {
         char *at = buffer;
 
         while (left > 0) {
@@ -149,7 +154,7 @@ read_all(int socket, void *buffer, size_t left, struct arrived *a, vu_deadline d
                 if (n == 0)
                         return -EPIPE;
                 if (n < 0) {
-                        r = retry(socket, POLLIN, deadline);
+                        r = retry(socket, POLLIN, patience);
                         if (r < 0)
                                 return r;
                         continue;
@@ -167,18 +172,18 @@ receive(int socket,
         uint32_t size,
         struct vu_message *ret,
         struct arrived *a,
-        vu_deadline deadline) {
+        vu_patience *patience) {
         struct vu_header h;
         int r;
 
-        r = read_all(socket, &h, sizeof(h), a, deadline);
+        r = read_all(socket, &h, sizeof(h), a, patience);
         if (r < 0)
                 return r;
         if (h.request != (uint32_t) request || h.size != size ||
             (h.flags & (VU_VERSION_MASK | VU_FLAG_REPLY)) != (VU_VERSION | VU_FLAG_REPLY))
                 return -EPROTO;
         ret->header = h;
-        return read_all(socket, (char *) ret + sizeof(h), size, a, deadline);
+        return read_all(socket, (char *) ret + sizeof(h), size, a, patience);
 }
 
 int vu_receive(int socket,
@@ -187,13 +192,13 @@ int vu_receive(int socket,
                struct vu_message *ret,
                int *ret_fds,
                unsigned n_fds,
-               vu_deadline deadline) {
+               vu_patience patience) {
         struct arrived a = { 0 };
         int r;
 
         assert(size <= sizeof(*ret) - sizeof(ret->header) && n_fds <= VU_FDS_MAX);
         *ret = (struct vu_message){ 0 };
-        r = receive(socket, request, size, ret, &a, deadline);
+        r = receive(socket, request, size, ret, &a, &patience);
         if (r == 0 && (a.excess || a.n != n_fds))
                 r = -EPROTO;
         if (r < 0) {

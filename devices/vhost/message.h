@@ -96,8 +96,13 @@ struct vu_message {
         };
 } __attribute__((packed));
 
-/* Where sockets and time end: an absolute g_get_monotonic_time(). */
-typedef int64_t vu_deadline;
+#define VU_HURRY_MS 1000
+
+/* How long to wait: until end, a g_get_monotonic_time(), and for VU_HURRY_MS at most once hurry_fd can be read (-1: never). */
+typedef struct {
+        int64_t end;
+        int hurry_fd;
+} vu_patience;
 
 /* Header and header.size bytes, with n_fds descriptors, which stay the caller's. 0; -ETIMEDOUT; -EPIPE: the other side has gone; or
  * what else sendmsg(2) says. */
@@ -105,7 +110,7 @@ int vu_send(int socket,
             const struct vu_message *message,
             const int *fds,
             unsigned n_fds,
-            vu_deadline deadline);
+            vu_patience patience);
 
 /* The reply to `request`, which must have exactly size bytes of payload and n_fds descriptors: anything else is -EPROTO, and whatever
  * came along is closed. 0; -ETIMEDOUT; -EPIPE; or what else recvmsg(2) says. */
@@ -115,4 +120,4 @@ int vu_receive(int socket,
                struct vu_message *ret,
                int *ret_fds,
                unsigned n_fds,
-               vu_deadline deadline);
+               vu_patience patience);

@@ -4,7 +4,7 @@
 /*
  * A virtio device that another process serves. A thread of its own does all the talking; vCPUs only leave word of what they want,
  * read a copy of the configuration, and are never kept waiting but by a reset or a pause, which have to know that the rings are left
- * alone: those wait for at most VHOST_USER_STOP_TIMEOUT_MS, as the first thing that goes wrong ends the connection.
+ * alone: those wait for at most VHOST_USER_STOP_TIMEOUT_MS, whatever the thread waits for, as the first thing that goes wrong ends the connection.
  *
  * Doorbells and interrupts are the driver's and KVM's own eventfds, so in between nothing of a request passes through this
  * process. A queue whose interrupt has no eventfd at the time (MSI-X is off) gets one that the thread listens to.
@@ -41,6 +41,11 @@ static struct vuser *to_vuser(struct virtio_dev *vd) {
 /* Rings that are the back end's. */
 static unsigned n_served(const struct vuser *v) {
         return v->kind->n_served ? v->kind->n_served(v) : v->vd.n_queues;
+}
+
+/* Any thread. */
+static void nudge(struct vuser *v) {
+        (void) eventfd_write(v->nudge.fd, 1);
 }
 
 /* On the thread */
@@ -298,9 +303,20 @@ static int connect_here(void *opaque) {
         if (!v->offered)
                 return 0;
         tell(v, /* why= */ NULL);
-        if (atomic_load(&v->want))
-                start(v);
+        /* Not here: that may take long, and somebody waits for this. */
+        nudge(v);
         return 0;
+}
+
+/* A call that others wait for is not to wait for the back end either. */
+static int call_in_a_hurry(struct vuser *v, int (*fn)(void *opaque)) {
+        eventfd_t n;
+        int r;
+
+        (void) eventfd_write(v->hurry, 1);
+        r = iothread_call(v->thread, fn, v);
+        (void) eventfd_read(v->hurry, &n);
+        return r;
 }
 
 static int stop_here(void *opaque) {
@@ -342,10 +358,6 @@ static int watch_here(void *opaque) {
 
 /* Of any thread */
 
-static void nudge(struct vuser *v) {
-        (void) eventfd_write(v->nudge.fd, 1);
-}
-
 static int vuser_activate(struct virtio_dev *vd) {
         atomic_store(&to_vuser(vd)->want, true);
         nudge(to_vuser(vd));
@@ -356,14 +368,14 @@ static void vuser_deactivate(struct virtio_dev *vd) {
         struct vuser *v = to_vuser(vd);
 
         atomic_store(&v->want, false);
-        (void) iothread_call(v->thread, reset_here, v);
+        (void) call_in_a_hurry(v, reset_here);
 }
 
 static bool vuser_pause(struct virtio_dev *vd, GError **error) {
         struct vuser *v = to_vuser(vd);
 
         atomic_store(&v->want, false);
-        (void) iothread_call(v->thread, stop_here, v);
+        (void) call_in_a_hurry(v, stop_here);
         return true;
 }
 
@@ -439,10 +451,11 @@ static void vuser_free(struct virtio_dev *vd) {
         struct vuser *v = to_vuser(vd);
 
         if (v->thread)
-                (void) iothread_call(v->thread, leave_here, v);
+                (void) call_in_a_hurry(v, leave_here);
         v->thread = iothread_free(v->thread);
         chv_closep(&v->nudge.fd);
         chv_closep(&v->calls.fd);
+        chv_closep(&v->hurry);
         vhost_user_clear(&v->back);
         pthread_mutex_destroy(&v->lock);
         virtio_dev_release(vd);
@@ -475,7 +488,8 @@ static bool prepare(struct vuser *v, const struct io_thread_hook *hook, GError *
         v->nudge = (struct io_watch){ eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_nudge, v };
         v->calls = (struct io_watch){ eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), on_calls, v };
         v->peer = (struct io_watch){ -1, on_peer, v };
-        if (v->nudge.fd < 0 || v->calls.fd < 0)
+        v->hurry = v->back.hurry_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (v->nudge.fd < 0 || v->calls.fd < 0 || v->hurry < 0)
                 return hv_error_errno(error, errno, "%s: creating a wake-up", v->vd.id);
         v->thread = iothread_new(&config, error);
         if (!v->thread)
@@ -524,7 +538,7 @@ vuser_init(struct vuser *v,
         v->opaque = config->opaque;
         pthread_mutex_init(&v->lock, NULL);
         vhost_user_init(&v->back);
-        v->nudge.fd = v->calls.fd = v->peer.fd = -1;
+        v->nudge.fd = v->calls.fd = v->peer.fd = v->hurry = -1;
         if (!memory_is_shared(mem)) {
                 g_set_error(error, HV_ERROR, HV_ERROR_INVALID,
                             "%s: vhost_user: guest memory is not shared", config->id);

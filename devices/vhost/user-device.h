@@ -57,6 +57,7 @@ struct vuser {
         atomic_bool want; /* the driver wants its rings served */
         iothread *thread;
         struct io_watch nudge; /* `want` or the configuration has changed */
+        int hurry;             /* eventfd: somebody waits for the thread */
         struct io_watch calls; /* interrupts that cannot go straight to the guest */
         struct io_watch peer;
 

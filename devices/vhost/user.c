@@ -33,8 +33,9 @@ static uint64_t user_addr(const struct vhost_user *u, gaddr addr) {
         return addr.v + u->user_base;
 }
 
-static vu_deadline soon(const struct vhost_user *u) {
-        return g_get_monotonic_time() + (int64_t) u->timeout_ms * 1000;
+static vu_patience soon(const struct vhost_user *u) {
+        return (vu_patience){ g_get_monotonic_time() + (int64_t) u->timeout_ms * 1000,
+                              u->hurry_fd };
 }
 
 void vhost_user_close(struct vhost_user *u, const char *why) {
@@ -156,27 +157,31 @@ static int user_set_features(struct vhost *v, uint64_t features) {
 static int user_set_memory(struct vhost *v, const gmem *mem) {
         struct vu_message m = { 0 };
         size_t n = gmem_n_regions(mem);
-        int fds[VU_FDS_MAX];
+        struct vhost_user *u = of(v);
+        int fds[VU_FDS_MAX], r;
 
         if (n > VU_FDS_MAX)
                 return -E2BIG;
         for (size_t i = 0; i < n; i++) {
-                const struct gmem_region *r = gmem_region(mem, i);
+                const struct gmem_region *region = gmem_region(mem, i);
 
-                if (r->fd < 0)
+                if (region->fd < 0)
                         return -EINVAL;
                 m.memory.regions[i] = (struct vu_region){
-                        .guest_addr = r->base.v,
-                        .size = r->size,
-                        .user_addr = user_addr(of(v), r->base),
-                        .fd_offset = r->fd_offset,
+                        .guest_addr = region->base.v,
+                        .size = region->size,
+                        .user_addr = user_addr(u, region->base),
+                        .fd_offset = region->fd_offset,
                 };
-                fds[i] = r->fd;
+                fds[i] = region->fd;
         }
         m.memory.n_regions = (uint32_t) n;
-        return tell(of(v), VU_SET_MEM_TABLE,
-                    (uint32_t) (offsetof(struct vu_memory, regions) + n * sizeof(struct vu_region)),
-                    &m, fds, (unsigned) n);
+        u->timeout_ms = VHOST_USER_MEMORY_TIMEOUT_MS;
+        r = tell(u, VU_SET_MEM_TABLE,
+                 (uint32_t) (offsetof(struct vu_memory, regions) + n * sizeof(struct vu_region)),
+                 &m, fds, (unsigned) n);
+        u->timeout_ms = VHOST_USER_TIMEOUT_MS;
+        return r;
 }
 
 static int user_start(struct vhost *v, const struct vhost_ring *ring) {
@@ -236,6 +241,7 @@ void vhost_user_init(struct vhost_user *u) {
                 .vhost = { &user_ops },
                 .socket = -1,
                 .timeout_ms = VHOST_USER_TIMEOUT_MS,
+                .hurry_fd = -1,
                 .inflight_fd = -1,
                 .user_base = USER_ADDR_BASE + atomic_fetch_add(&n, 1) * USER_ADDR_STEP,
         };

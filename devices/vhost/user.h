@@ -7,17 +7,20 @@
 
 /*
  * The connection to a vhost-user back end: another process that serves rings, and has all of the guest's memory for it. Of one
- * thread, which it may keep waiting for VHOST_USER_TIMEOUT_MS a message. Whatever fails ends the connection, as there is no
+ * thread, which it may keep waiting for VHOST_USER_TIMEOUT_MS a message, or for VHOST_USER_MEMORY_TIMEOUT_MS while it maps the guest's
+ * memory, which may mean to have all of it populated; but not for more than a second when somebody is in a hurry. Whatever fails ends the connection, as there is no
  * telling what the other side has made of it; another one can be opened in its place.
  */
 
 #define VHOST_USER_TIMEOUT_MS 5000
-#define VHOST_USER_STOP_TIMEOUT_MS 1000 /* a reset may be waiting */
+#define VHOST_USER_MEMORY_TIMEOUT_MS 60000
+#define VHOST_USER_STOP_TIMEOUT_MS VU_HURRY_MS /* a reset may be waiting */
 
 struct vhost_user {
         struct vhost vhost; /* first */
         int socket;         /* -1: not connected */
         unsigned timeout_ms;
+        int hurry_fd;       /* can be read: somebody waits for the thread; borrowed; -1 */
         const char *fault;  /* why the connection ended; NULL: it did not */
         uint64_t user_base; /* what its "user addresses" are beyond the guest's */
 

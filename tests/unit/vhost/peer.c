@@ -289,6 +289,8 @@ static bool serve_one(struct peer *p) {
         fault = p->fault != PEER_HONEST && p->at == r.m.header.request ? p->fault : PEER_HONEST;
         pthread_cond_broadcast(&p->changed);
         pthread_mutex_unlock(&p->lock);
+        if (r.m.header.request == VU_SET_MEM_TABLE)
+                g_usleep(p->slow_ms * 1000ul);
         due = is_question(r.m.header.request) || (r.m.header.flags & VU_FLAG_NEED_REPLY) != 0;
         if (fault == PEER_CLOSES && !due)
                 return false;

@@ -41,6 +41,7 @@ struct peer {
         /* The fault, and the request at which it happens. */
         enum peer_fault fault;
         enum vu_request at;
+        unsigned slow_ms; /* that it takes for the guest's memory */
 
         pthread_mutex_t lock;
         pthread_cond_t changed;

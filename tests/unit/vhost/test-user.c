@@ -226,6 +226,24 @@ static void test_hang(void) {
         /* It has not been waited for. */
         g_assert_cmpint(atomic_load(&lost), ==, 0);
         g_assert_cmpint(g_get_monotonic_time() - before, <, (gint64) VHOST_USER_TIMEOUT_MS * 1000);
+        g_assert_true(peer_wait(p, VU_SET_MEM_TABLE, 1));
+        before = g_get_monotonic_time();
+        rig_stop(&r);
+        g_assert_cmpint(atomic_load(&lost), ==, 1);
+        g_assert_cmpint(g_get_monotonic_time() - before, <, 4 * VHOST_USER_STOP_TIMEOUT_MS * 1000);
+        rig_clear(&r);
+        p = peer_free(p);
+}
+
+/* Much memory may take a back end longer than anything else. */
+static void test_slow(void) {
+        struct peer *p = peer_new();
+        struct rig r;
+
+        p->slow_ms = VHOST_USER_TIMEOUT_MS + 500;
+        start(&r, p, 1, 0);
+        g_assert_true(peer_wait(p, VU_SET_VRING_ENABLE, 1));
+        g_assert_cmpint(atomic_load(&lost), ==, 0);
         rig_clear(&r);
         p = peer_free(p);
 }
@@ -373,6 +391,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/vhost-user/run/bad", test_bad_run);
         g_test_add_func("/vhost-user/run/unasked", test_unasked);
         g_test_add_func("/vhost-user/run/hang", test_hang);
+        g_test_add_func("/vhost-user/run/slow", test_slow);
         g_test_add_func("/vhost-user/told", test_told);
         g_test_add_func("/vhost-user/pause", test_pause);
         g_test_add_func("/vhost-user/another", test_another);
