@@ -316,7 +316,7 @@ def programs_step(name, packages):
     return programs
 
 
-fio = programs_step('fio', (('fio', 'usr/bin/fio'),))
+fio = programs_step('fio', (('fio', 'usr/bin/fio'), ('ethtool', 'sbin/ethtool')))
 image_tools = programs_step('image-tools', (
     ('qemu-utils', 'usr/bin/qemu-img'), ('qemu-system-common', 'usr/bin/qemu-storage-daemon')))
 
