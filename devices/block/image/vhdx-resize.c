@@ -133,11 +133,26 @@ static void unmark(struct vhdx *v) {
         v->img.unflushed = false;
 }
 
+static uint64_t end_of_use(const struct vhdx *v) {
+        uint64_t end =
+                        MAX(v->log_at + v->log_len,
+                            MAX(v->bat_at + v->bat_len, v->metadata_at + v->metadata_len));
+
+        for (uint32_t i = 0; i < v->n_blocks; i++) {
+                uint64_t entry = v->bat[vhdx_entry_of(v->ratio, i)];
+
+                if (VHDX_STATE(entry) == VHDX_PRESENT)
+                        end = MAX(end, VHDX_PLACE(entry) + v->block);
+        }
+        return end;
+}
+
 static int grow_elsewhere(struct vhdx *v, uint64_t size) {
         uint32_t blocks = vhdx_blocks_for(v, size), n_pages = v->n_pages,
                  len = (uint32_t) whole_mib((uint64_t) vhdx_pages_for(v, size) * VHDX_PAGE);
-        uint64_t at = whole_mib(v->file->size);
-        int r = image_file_truncate(v->file, at + len);
+        /* A file may end within its last block. */
+        uint64_t at = whole_mib(MAX(v->file->size, end_of_use(v)));
+        int r = at > (uint64_t) INT64_MAX - len ? -EFBIG : image_file_truncate(v->file, at + len);
 
         if (r < 0)
                 return r;
@@ -183,20 +198,6 @@ static int grow(struct vhdx *v, uint64_t size) {
         if (r == 0)
                 v->img.size = size;
         return r;
-}
-
-static uint64_t end_of_use(const struct vhdx *v) {
-        uint64_t end =
-                        MAX(v->log_at + v->log_len,
-                            MAX(v->bat_at + v->bat_len, v->metadata_at + v->metadata_len));
-
-        for (uint32_t i = 0; i < v->n_blocks; i++) {
-                uint64_t entry = v->bat[vhdx_entry_of(v->ratio, i)];
-
-                if (VHDX_STATE(entry) == VHDX_PRESENT)
-                        end = MAX(end, VHDX_PLACE(entry) + v->block);
-        }
-        return end;
 }
 
 /* The disk has its size by now. Space that a file cannot give back stays where it is. */
