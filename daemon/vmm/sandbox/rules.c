@@ -43,7 +43,8 @@
 #define WITH(name, who, n, value, ...)                                                             \
         CALL(name, who, .args = { EQUAL(n, value) }, .n_args = 1, __VA_ARGS__)
 #define MASKED(name, who, n, mask, value, ...)                                                     \
-        CALL(name, who, .args = { { n, SCMP_CMP_MASKED_EQ, mask, value } }, .n_args = 1, __VA_ARGS__)
+        CALL(name, who, .args = { { n, SCMP_CMP_MASKED_EQ, mask, value } }, .n_args = 1,           \
+             __VA_ARGS__)
 #define EQUAL(n, value)                                                                            \
         { n, SCMP_CMP_EQ, value, 0 }
 
